@@ -1,0 +1,119 @@
+"""The run directory, kept up to date while training goes on: metrics.csv, best.ckpt, last.ckpt."""
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from dlcourse.runs import BEST, LAST, METRICS
+from dlcourse.tasks.task import Task, mode_of
+
+
+class Keep(Checkpoint):
+    """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
+
+    best.ckpt has the weights of the epoch with the best `monitor` (the first, if several are equal) and what rebuilds the
+    task; last.ckpt has everything that resuming needs. Files are written under a temporary name and renamed. Epochs that
+    take less time than writing does don't all write: at least 95 % of the time goes to training.
+
+    It is one of Lightning's checkpoint callbacks because those run last, when all metrics of the epoch are there.
+    """
+
+    SHARE = 0.05
+
+    def __init__(self, run: Path, monitor: str) -> None:
+        self.run, self.monitor, self.mode = run, monitor, mode_of(monitor)
+        self.rows: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+        self._best_weights: dict[str, Tensor] | None = None
+        self._began = time.monotonic()
+        self._saved = self._cost = 0.0
+
+    # --- before training ---
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._began = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
+
+    def continue_from(self, epochs: int) -> None:
+        """Take up the rows of the first `epochs` epochs again; later ones are of epochs that are trained anew."""
+        self.rows = [row for row in read_metrics(self.run) if row["epoch"] <= epochs]
+        self._write_rows("w", self.rows)
+        for row in self.rows:
+            if self._better(row):
+                self.best = row
+
+    # --- after each epoch ---
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        row: dict[str, float] = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        row |= {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if "/" in k}
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self._write_rows("w" if len(self.rows) == 1 else "a", [row])
+        if self._better(row):
+            self.best = row
+            self._best_weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or time.monotonic() - self._saved > self._cost / self.SHARE:
+            self._save(trainer, pl_module)
+
+    def _better(self, row: dict[str, float]) -> bool:
+        value = row.get(self.monitor, math.nan)
+        if math.isnan(value):
+            return False
+        if self.best is None:
+            return True
+        return value < self.best[self.monitor] if self.mode == "min" else value > self.best[self.monitor]
+
+    def _write_rows(self, mode: str, rows: list[dict[str, float]]) -> None:
+        if not rows:
+            return
+        with (self.run / METRICS).open(mode, newline="") as file:
+            writer = csv.DictWriter(file, self.rows[0].keys(), extrasaction="ignore")
+            if mode == "w":
+                writer.writeheader()
+            writer.writerows(rows)
+
+    def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        began = time.monotonic()
+        if self.best is None:  # nothing finite to go by: the latest weights are as good as any
+            self._best_weights = dict(pl_module.state_dict())
+        if self._best_weights is not None and trainer.is_global_zero:
+            assert isinstance(pl_module, Task)
+            weights = {
+                "state_dict": self._best_weights,
+                "hyper_parameters": dict(pl_module.hparams),
+                "epoch": int((self.best or self.rows[-1])["epoch"]),
+                "pytorch-lightning_version": L.__version__,
+            }
+            part = self.run / (BEST + ".part")
+            torch.save(weights, part)
+            part.replace(self.run / BEST)
+            self._best_weights = None
+        part = self.run / (LAST + ".part")
+        trainer.save_checkpoint(part)  # on every process: it is a meeting point of all of them
+        if trainer.is_global_zero:
+            part.replace(self.run / LAST)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.csv, numbers as numbers; [] where it has none yet."""
+    path = run / METRICS
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]

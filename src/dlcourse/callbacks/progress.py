@@ -1,0 +1,58 @@
+"""One line on a terminal that says how far training is; nothing where nobody looks."""
+
+import shutil
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+
+class Progress(L.Callback):
+    """Epoch, step, loss and the last validation figures, drawn ten times a second at most.
+
+    Written anew rather than with Lightning's bars because those cost about as much as a step of a small network.
+    """
+
+    SECONDS = 0.1
+
+    def __init__(self) -> None:
+        self.stream, self.drawn, self.began = sys.stderr, 0.0, time.monotonic()
+        self.last = ""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.began = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self.drawn < self.SECONDS:
+            return
+        self.drawn = now
+        steps = trainer.num_training_batches
+        done = (batch_idx + 1) / steps if isinstance(steps, int) and steps else 0.0
+        bar = ("█" * int(done * 20)).ljust(20, "░")
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        shown = f"loss {float(loss):.4f}" if isinstance(loss, Tensor) else ""
+        rate = (batch_idx + 1) / max(1e-6, now - self.began)
+        self._draw(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {batch_idx + 1}/{steps}"
+            f"  {rate:.0f} steps/s  {shown}{self.last}"
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("val/loss", "val/accuracy", "val/psnr")}
+        self.last = "".join(f"  {name} {value:.4f}" for name, value in sorted(figures.items()))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._draw("")
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._draw("")
+
+    def _draw(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self.stream.write("\r" + text[:width].ljust(width) + ("\r" if not text else ""))
+        self.stream.flush()

@@ -1,0 +1,45 @@
+"""When training stops before max_epochs. Every rule ends with the best weights: those are the ones that are kept."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
+
+from dlcourse.tasks.task import mode_of
+
+
+class EarlyStopping(LightningEarlyStopping):
+    """Stop when `monitor` has not improved by more than `min_delta` for `patience` evaluations in a row."""
+
+    def __init__(self, monitor: str, patience: int = 5, min_delta: float = 0.0) -> None:
+        super().__init__(
+            monitor, min_delta, patience, mode=mode_of(monitor), check_finite=True, check_on_train_epoch_end=True
+        )
+
+
+class Convergence(LightningEarlyStopping):
+    """Stop when `monitor` (the mean training loss) changes by less than `bound` from one epoch to the next.
+
+    patience: so many times in a row. Source: CS671 assignment 2: "the difference between the average error of successive
+    epochs falls below a threshold 1e-4".
+    """
+
+    def __init__(self, monitor: str = "train/loss", bound: float = 1e-4, patience: int = 1) -> None:
+        super().__init__(monitor, patience=patience, check_finite=True, check_on_train_epoch_end=True)
+        self.bound = bound
+        self.previous: float | None = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        current = float(trainer.callback_metrics[self.monitor or "train/loss"])
+        close = self.previous is not None and abs(current - self.previous) < self.bound
+        self.wait_count = self.wait_count + 1 if close else 0
+        self.previous = current
+        if self.wait_count >= self.patience or current != current:  # NaN never converges
+            self.stopped_epoch = trainer.current_epoch
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"previous": self.previous, "wait_count": self.wait_count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.previous, self.wait_count = state_dict["previous"], state_dict["wait_count"]

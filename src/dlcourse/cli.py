@@ -1,0 +1,66 @@
+"""What the entry points share: KEY=VALUE arguments, plain log lines, one sentence and exit code 2 for a mistake."""
+
+import difflib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlcourse.errors import InputError, or_list
+
+
+def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+    """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts so.
+
+    Prints `usage` and leaves for --help; raises InputError for a key that is unknown, twice there or missing.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(usage.strip())
+        sys.exit(0)
+    known = [*required, *optional]
+    found: dict[str, str] = {}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise InputError(f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})")
+        if key not in known and not any(k.endswith(".") and key.startswith(k) for k in known):
+            close = difflib.get_close_matches(key, known, 2)
+            raise InputError(f"there is no {key}= here{f'; did you mean {or_list(close)}' if close else ''}"
+                             f" (possible: {or_list([k + ('...' if k.endswith('.') else '=') for k in known])})")  # fmt: skip
+        if key in found:
+            raise InputError(f"{key}= is given twice")
+        if not value:
+            raise InputError(f"{key}= has no value")
+        found[key] = value
+    for key in required:
+        if key not in found:
+            raise InputError(f"{key}=... is missing (see --help)")
+    return found
+
+
+def run(main: Callable[[list[str]], Any]) -> None:
+    """Call an entry point with the command line; a user's mistake becomes one sentence on stderr and exit code 2."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def log_to(path: Path) -> None:
+    """Write log lines to a file as well, dated as Hydra dates them in train.log."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def fail(sentence: str, code: int = 2) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)

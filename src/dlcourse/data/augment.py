@@ -1,0 +1,115 @@
+"""Augmentation of whole batches on their device: each image has its own draw, made from a generator that is handed in."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+
+class Augment:
+    """Random changes of a batch of images, float32 [B, C, H, W] in [0, 1].
+
+    Geometry (flip, shift, rotate, shear, scale, crop) is one affine map an image and one bilinear resampling; what comes in
+    from outside the frame repeats the border. Arguments: see `data.augment` in conf/train.yaml; 0 and false are off.
+    """
+
+    def __init__(
+        self,
+        flip: bool = False,
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        shear: float = 0.0,
+        scale: float = 0.0,
+        crop: float = 0.0,
+        cutout: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+    ) -> None:
+        self.flip, self.shift, self.rotate, self.shear = flip, shift, rotate, shear
+        self.scale, self.crop, self.cutout = scale, crop, cutout
+        self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+
+    def __bool__(self) -> bool:
+        return any(bool(value) for value in vars(self).values())
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        draw = _Draw(len(x), x.device, generator)
+        if any((self.flip, self.shift, self.rotate, self.shear, self.scale, self.crop)):
+            x = self._geometry(x, draw)
+        if any((self.brightness, self.contrast, self.saturation)):
+            x = self._colour(x, draw)
+        if self.cutout:
+            x = self._cutout(x, draw)
+        return x
+
+    def _geometry(self, x: Tensor, draw: "_Draw") -> Tensor:
+        """One map an image from places in the result to places in the source, both in [-1, 1]."""
+        height, width = x.shape[-2:]
+        aspect = width / height
+        angle = draw.about_zero(self.rotate * math.pi / 180)
+        shear = torch.tan(draw.about_zero(self.shear * math.pi / 180))
+        zoom = 1 / (1 + draw.about_zero(self.scale))  # larger objects: a smaller part of the source is seen
+        window = torch.sqrt(1 - draw.uniform(0, self.crop))  # side of the window that is enlarged
+        size = zoom * window
+        mirror = 1 - 2 * draw.coin() if self.flip else torch.ones_like(angle)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        # in units of the height on both axes, so that a rotation of an oblong image is one
+        a, b = size * cos, size * (cos * shear - sin)
+        c, d = size * sin, size * (sin * shear + cos)
+        dx = 2 * draw.about_zero(self.shift) + (1 - window) * draw.about_zero(1.0)
+        dy = 2 * draw.about_zero(self.shift) + (1 - window) * draw.about_zero(1.0)
+        theta = torch.stack(
+            [torch.stack([mirror * a, b / aspect, dx], 1), torch.stack([mirror * c * aspect, d, dy], 1)], 1
+        )
+        grid = F.affine_grid(theta.to(x.dtype), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _colour(self, x: Tensor, draw: "_Draw") -> Tensor:
+        def factor(amount: float) -> Tensor:
+            return (1 + draw.about_zero(amount))[:, None, None, None]
+
+        if self.brightness:
+            x = x * factor(self.brightness)
+        if self.contrast:
+            mean = x.mean((1, 2, 3), keepdim=True)
+            x = mean + (x - mean) * factor(self.contrast)
+        if self.saturation and x.shape[1] == 3:
+            grey = (x * x.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
+            x = grey + (x - grey) * factor(self.saturation)
+        return x.clamp(0, 1)
+
+    def _cutout(self, x: Tensor, draw: "_Draw") -> Tensor:
+        """A square anywhere (over the edge too), filled with the image's mean. Source: DeVries & Taylor 2017."""
+        height, width = x.shape[-2:]
+        half = self.cutout * min(height, width) / 2
+        rows = torch.arange(height, device=x.device)[None, :, None]
+        columns = torch.arange(width, device=x.device)[None, None, :]
+        middle_row = draw.uniform(0, height)[:, None, None]
+        middle_column = draw.uniform(0, width)[:, None, None]
+        hole = ((rows + 0.5 - middle_row).abs() <= half) & ((columns + 0.5 - middle_column).abs() <= half)
+        return torch.where(hole[:, None], x.mean((2, 3), keepdim=True), x)
+
+
+class _Draw:
+    """One random number an image."""
+
+    def __init__(self, n: int, device: torch.device, generator: Generator) -> None:
+        self.n, self.device, self.generator = n, device, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.n, device=self.device, generator=self.generator)
+
+    def about_zero(self, amount: float) -> Tensor:
+        return self.uniform(-amount, amount)
+
+    def coin(self) -> Tensor:
+        return (self.uniform(0, 1) < 0.5).float()
+
+
+def build_augment(options: dict[str, Any] | None) -> Augment | None:
+    """The augmentation that `options` ask for, or None where they ask for nothing."""
+    augment = Augment(**(options or {}))
+    return augment if augment else None

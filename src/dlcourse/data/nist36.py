@@ -1,0 +1,210 @@
+"""NIST36: handwritten capital letters and digits of 32×32 pixels, dark on white, from the course's .mat files.
+
+Where those can't be had it is rebuilt from EMNIST: the same forms of NIST's, cut out in another way (`read_emnist`).
+"""
+
+import gzip
+import string
+import zipfile
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from dlcourse.data import synthetic
+from dlcourse.data.mnist import idx_shape, parse_idx
+from dlcourse.data.raw import DamagedFile, File, Options, Reading, Source, Split, damaged, hash_file
+
+CLASSES = list(string.ascii_uppercase + string.digits)
+SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 a class
+MATS = [f"nist36_{split}.mat" for split in SIZES]
+EMNIST = [
+    f"emnist-byclass-{part}-ubyte"
+    for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
+]
+ARCHIVE = File(
+    "gzip.zip",
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    bytes=561_753_746,
+    md5="58c8d27c78d21e728a6bc7b3cc06412e",  # torchvision's
+)
+
+
+def find(root: Path) -> list[Path]:
+    """The three .mat files; else EMNIST's by-class files (packed or plain, in torchvision's layout too) or archive."""
+    mats = [root / name for name in MATS]
+    if all(path.is_file() for path in mats):
+        return mats
+    for folder in (root, root / "gzip", root / "raw", root / "EMNIST" / "raw"):
+        found = [
+            next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+            for name in EMNIST
+        ]
+        if None not in found:
+            return [path for path in found if path is not None]
+        for name in (ARCHIVE.name, "emnist.zip"):
+            if (folder / name).is_file():
+                return [folder / name]
+    return []
+
+
+def read(root: Path, files: list[Path], options: Options) -> Reading:
+    return read_mats(files) if files[0].suffix == ".mat" else read_emnist(files, options.verify)
+
+
+# ------------------------------------------------------------------------------------------------ the course's files
+
+
+def read_mats(files: list[Path]) -> Reading:
+    """The .mat files: `{split}_data` [N, 1024] in 0..1, each row a 32×32 image transposed; `{split}_labels` one-hot."""
+    parts = [read_mat(path, split) for path, split in zip(files, SIZES, strict=True)]
+    sizes = [len(y) for _, y in parts]
+    comparable = sizes == list(SIZES.values())
+    shape = f"{'/'.join(map(str, sizes))} images instead of {'/'.join(map(str, SIZES.values()))}"
+    return Reading(
+        train=parts[0],
+        val=parts[1],
+        test=parts[2],
+        classes=CLASSES,
+        comparable=comparable,
+        detail="the course's .mat files"
+        if comparable
+        else f"files in NIST36's form that aren't NIST36: {shape}",
+        files={path.name: hash_file(path) for path in files},
+    )
+
+
+def read_mat(path: Path, split: str) -> Split:
+    from scipy.io import loadmat  # here, since its import takes longer than a prepared data set
+
+    try:
+        saved = loadmat(path, variable_names=[f"{split}_data", f"{split}_labels"])
+    except Exception as error:  # a damaged .mat raises nearly anything
+        raise damaged(path, str(error) or type(error).__name__) from error
+    data, labels = saved.get(f"{split}_data"), saved.get(f"{split}_labels")
+    if data is None or labels is None:
+        raise DamagedFile(
+            path,
+            f"{path} should hold {split}_data and {split}_labels, and doesn't: put the course's file there.",
+        )
+    if (
+        data.ndim != 2
+        or data.shape[1] != 32 * 32
+        or labels.shape != (len(data), len(CLASSES))
+        or not len(data)
+    ):
+        shapes = f"{list(data.shape)} and {list(labels.shape)}"
+        raise DamagedFile(
+            path, f"{path} holds data and labels of {shapes}: they should be [N, 1024] and [N, 36]."
+        )
+    if not (data.min() >= 0 and data.max() <= 1):  # and not NaN
+        raise DamagedFile(
+            path, f"{path} holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1."
+        )
+    if not ((labels == 0) | (labels == 1)).all() or not (labels.sum(axis=1) == 1).all():
+        raise DamagedFile(path, f"{path} holds labels that aren't one-hot: each row should have a single 1.")
+    upright = data.reshape(-1, 1, 32, 32).swapaxes(2, 3)
+    return np.rint(upright * 255).astype(np.uint8), labels.argmax(axis=1).astype(np.int64)
+
+
+# ------------------------------------------------------------------------------------------------- rebuilt from EMNIST
+
+
+def read_emnist(files: list[Path], verify: bool) -> Reading:
+    """300, 100 and 50 a class out of EMNIST by class, always the same; test images from its test set (other writers).
+
+    EMNIST's are 28×28, light on dark and transposed: turned upright, inverted, framed in white to 32×32.
+    """
+    if len(files) == 1 and verify and hash_file(files[0], "md5") != ARCHIVE.md5:
+        raise damaged(files[0], f"its md5 is not {ARCHIVE.md5}, that of EMNIST's archive")
+    rng = np.random.default_rng(36)
+    train, val = emnist_part(files, 0, (300, 100), rng)
+    (test,) = emnist_part(files, 2, (50,), rng)
+    return Reading(
+        train=train,
+        val=val,
+        test=test,
+        classes=CLASSES,
+        comparable=False,
+        detail="rebuilt from EMNIST by class, 300/100/50 a class, 28×28 framed to 32×32: not the course's images",
+        files={path.name: hash_file(path) for path in files},
+    )
+
+
+def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.random.Generator) -> list[Split]:
+    """Drawn from EMNIST's images `at` and the labels after them, so many of each class in each part."""
+    with ExitStack() as stack:
+        labels_path, labels_file = emnist_open(files, at + 1, stack)
+        images_path, images_file = emnist_open(files, at, stack)
+        try:
+            labels = parse_idx(labels_file.read())
+            y = np.where(
+                labels < 10, labels.astype(np.int64) + 26, labels.astype(np.int64) - 10
+            )  # 0-9 A-Z a-z
+            parts: list[list[np.ndarray]] = [[] for _ in counts]
+            for label in range(len(CLASSES)):
+                members = rng.permutation(np.flatnonzero(y == label))
+                if len(members) < sum(counts):
+                    raise ValueError(f"{len(members)} of class {CLASSES[label]}, {sum(counts)} are needed")
+                for part, chosen in zip(
+                    parts, np.split(members[: sum(counts)], np.cumsum(counts)[:-1]), strict=True
+                ):
+                    part.append(chosen)
+            wanted = [np.sort(np.concatenate(part)) for part in parts]
+            everything = np.sort(np.concatenate(wanted))
+            shape = idx_shape(images_file.read(16))
+            if shape != (len(y), 28, 28):
+                raise ValueError(f"images {list(shape)} beside {len(y)} labels")
+            picked = pick(images_file, everything, 28 * 28).reshape(-1, 28, 28)
+        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+            raise damaged(images_path, f"{error}, in it or in {labels_path.name}") from error
+    x = np.full((len(everything), 1, 32, 32), 255, np.uint8)
+    x[:, 0, 2:-2, 2:-2] = 255 - picked.swapaxes(1, 2)
+    return [(x[np.searchsorted(everything, part)], y[part]) for part in wanted]
+
+
+def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[bytes]]:
+    """One of EMNIST's four files, unpacked as it is read: from the archive, packed, or plain."""
+    if len(files) > 1:
+        path = files[at]
+        return path, stack.enter_context(gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+    (path,) = files
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        member = next(name for name in archive.namelist() if name.endswith(f"{EMNIST[at]}.gz"))
+    except (zipfile.BadZipFile, StopIteration) as error:
+        raise damaged(path, str(error) or f"no {EMNIST[at]}.gz in it") from error
+    return path, stack.enter_context(gzip.open(stack.enter_context(archive.open(member))))
+
+
+def pick(file: IO[bytes], rows: np.ndarray, width: int) -> np.ndarray:
+    """The given rows (ascending) of a stream of rows of `width` bytes: the whole would take half a gigabyte."""
+    picked = np.empty((len(rows), width), np.uint8)
+    block, done, first = 16_384, 0, 0
+    while done < len(rows):
+        data = file.read(block * width)
+        if len(data) < width:
+            raise ValueError(f"it ends after {first} images")
+        here = np.frombuffer(data, np.uint8, len(data) // width * width).reshape(-1, width)
+        stop = np.searchsorted(rows, first + len(here))
+        picked[done:stop] = here[rows[done:stop] - first]
+        done, first = int(stop), first + len(here)
+    return picked
+
+
+SOURCE = Source(
+    name="nist36",
+    title="NIST36, handwritten capital letters and digits",
+    what="10,800 / 3,600 / 1,800 of 32×32 grey, 36 classes",
+    licence="none stated (course material, from NIST's Special Database 19)",
+    homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
+    expects="nist36_train.mat, nist36_valid.mat and nist36_test.mat (or EMNIST's gzip.zip, to rebuild it from)",
+    find=find,
+    read=read,
+    files=(ARCHIVE,),
+    folders=("nist36", "NIST36", "emnist", "EMNIST"),
+    stand_in=lambda options: synthetic.glyphs(CLASSES, (100, 30, 30)),
+    stand_in_files=synthetic.made_from,
+)

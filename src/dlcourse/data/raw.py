@@ -1,0 +1,269 @@
+"""What a reader says about its data set, and its raw files: hashed, checked, downloaded."""
+
+import gzip
+import hashlib
+import logging
+import socket
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from dlcourse.errors import InputError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 5.0  # seconds: a machine behind a silent firewall comes to its stand-in quickly
+READ_TIMEOUT = 30.0
+CHUNK = 1 << 20
+
+Split = tuple[np.ndarray | Sequence[Path], np.ndarray]
+
+
+@dataclass(frozen=True)
+class File:
+    """A published file. url is None for one that comes only inside another.
+
+    sha256 and bytes are of the file as published, but of a plain `.gz` of its content, since people pack those anew.
+    md5 is for files whose publisher or users name only that. With neither hash a download is taken on trust.
+    """
+
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a reader. size (pixels) and channels concern photos; threads decode them."""
+
+    size: int = 0
+    channels: int = 3
+    verify: bool = True
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A data set as its reader gives it: per split x and labels int64 [N].
+
+    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the size and channels asked for.
+    val: None where the data set has no validation set. comparable, detail, files: see Provenance.
+    """
+
+    train: Split
+    val: Split | None
+    test: Split
+    classes: Sequence[str]
+    comparable: bool
+    detail: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set's entry in the register.
+
+    what: its sizes, for people. expects: the files that a root should hold, as a sentence names them.
+    find: the raw files under a root in a fixed order, nothing if they aren't all there. It reads none of them.
+    read: those files as a Reading; raises DamagedFile.
+    files: what a download takes. known: further published files by their hash.
+    folders: its folder's names under $DLCOURSE_DATA; a download goes to the first.
+    stand_in: what is used when the data set can't be had; stand_in_files are what that is made from.
+    size: the side to which photos are decoded by default; None where the images have a size of their own.
+    """
+
+    name: str
+    title: str
+    what: str
+    licence: str
+    homepage: str
+    expects: str
+    find: Callable[[Path], list[Path]]
+    read: Callable[[Path, list[Path], Options], Reading]
+    files: tuple[File, ...] = ()
+    known: tuple[File, ...] = ()
+    folders: tuple[str, ...] = ()
+    stand_in: Callable[[Options], Reading] | None = None
+    stand_in_files: Callable[[], list[Path]] = list
+    size: int | None = None
+
+
+class DamagedFile(InputError):
+    """A raw file that isn't what it should be; `path` is the file."""
+
+    def __init__(self, path: Path, sentence: str) -> None:
+        super().__init__(sentence)
+        self.path = path
+
+
+class DownloadError(Exception):
+    """A download that failed for a reason outside: no network, no such file, other content than expected."""
+
+
+def damaged(path: Path, why: str, expected: str | None = None, found: str | None = None) -> DamagedFile:
+    """The error for a damaged raw file: which it is, why, and its sha256 as expected (if known) and as found."""
+    known = f"expected sha256 {expected}, found" if expected else "its sha256 is"
+    sentence = (
+        f"{path} is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; put a whole copy there."
+    )
+    return DamagedFile(path, sentence)
+
+
+# ------------------------------------------------------------------------------------------------ the files' content
+
+
+def is_packed(name: str) -> bool:
+    """Whether a file's hash is that of its content: a plain .gz; a .tar.gz is published as it is."""
+    return name.endswith(".gz") and not name.endswith(".tar.gz")
+
+
+def content(path: Path) -> bytearray:
+    """A file's content, unpacked where it is a plain .gz, which raises DamagedFile if it can't be."""
+    data = bytearray()  # a writable buffer, so that arrays and tensors can lie in it without a copy
+    try:
+        with gzip.open(path) if is_packed(path.name) else path.open("rb") as file:
+            while block := file.read(CHUNK):
+                data += block
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise damaged(path, str(error)) from error
+    return data
+
+
+def hash_file(path: Path, kind: str = "sha256", packed: bool | None = None) -> str:
+    """A file's hex digest, or its content's where it is packed; its own if it can't be unpacked."""
+    packed = is_packed(path.name) if packed is None else packed
+    digest = hashlib.new(kind)
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            while block := file.read(CHUNK):
+                digest.update(block)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return hash_file(path, kind, packed=False)
+    return digest.hexdigest()
+
+
+def is_published(path: Path, file: File) -> bool | None:
+    """Whether the file at `path` is the published one; None where no hash is known."""
+    packed = is_packed(path.name)
+    if file.sha256:
+        return hash_file(path, packed=packed) == file.sha256
+    return hash_file(path, "md5", packed) == file.md5 if file.md5 else None
+
+
+def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
+    """Indices of y [N] drawn into parts of the given shares (that sum to 1), each class alike; sorted, always the same."""
+    rng = np.random.default_rng(seed)
+    bounds = np.cumsum(shares[:-1])
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for label in np.unique(y):
+        members = rng.permutation(np.flatnonzero(y == label))
+        for part, chosen in zip(
+            parts, np.split(members, np.rint(bounds * len(members)).astype(int)), strict=True
+        ):
+            part.append(chosen)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+# --------------------------------------------------------------------------------------------------------- downloads
+
+
+def fetch(source: Source, folder: Path) -> list[str]:
+    """Downloads a data set's files into `folder`, those that aren't there yet; returns a line about each.
+
+    Raises DownloadError where a file can't be had, DamagedFile for one that is there but isn't the published one,
+    and InputError without permission or space. A file is there whole, or not at all.
+    """
+    lines = []
+    for file in source.files:
+        path = folder / file.name
+        if path.is_file():
+            if is_published(path, file) is False:
+                raise damaged(path, "it is not the published file", file.sha256)
+            lines.append(f"{path} is there already")
+        else:
+            lines.append(f"{path} downloaded, sha256 {download(file, path)}")
+    return lines
+
+
+def download(file: File, path: Path) -> str:
+    """Downloads a file to `path` and returns its sha256; raises as `fetch` does."""
+    if file.url is None:
+        raise ValueError(f"{file.name} has no url")
+    try:
+        probe(file.url)
+        response = urllib.request.urlopen(file.url, timeout=READ_TIMEOUT)
+    except (OSError, HTTPException) as error:
+        raise DownloadError(f"{file.url} can't be had ({reason(error)})") from error
+    expected = int(response.headers.get("Content-Length") or -1)
+    log.warning(
+        "downloading %s%s to %s", file.url, f" ({expected / 1e6:.0f} MB)" if expected > 0 else "", path.parent
+    )
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            response,
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as to,
+        ):
+            part = Path(to.name)
+            got = 0
+            while block := read_block(response.read, file.url):
+                got += len(block)
+                to.write(block)
+                if expected > 0 and sys.stderr.isatty():
+                    end = "\n" if got >= expected else ""
+                    print(f"\r{file.name} {got / expected:4.0%}", end=end, file=sys.stderr, flush=True)
+        if 0 <= expected != got:
+            raise DownloadError(f"{file.url} came only in part ({got} of {expected} bytes)")
+        packed = is_packed(file.name)
+        found = hash_file(part, packed=packed)
+        if file.sha256 and found != file.sha256:
+            raise DownloadError(f"{file.url} is another file (expected sha256 {file.sha256}, found {found})")
+        if not file.sha256 and file.md5 and (md5 := hash_file(part, "md5", packed)) != file.md5:
+            raise DownloadError(f"{file.url} is another file (expected md5 {file.md5}, found {md5})")
+        part.chmod(0o644)  # a temporary file is its owner's alone; a data folder is often shared
+        part.replace(path)
+        return found
+    except OSError as error:
+        raise InputError(
+            f"{file.name} can't be written to {path.parent} ({error.strerror or error}): make room or give permission "
+            "there, or point $DLCOURSE_DATA at another folder."
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def probe(url: str) -> None:
+    """Raises OSError within CONNECT_TIMEOUT if nothing answers at a url's host (urllib has one timeout for all)."""
+    parts = urlsplit(url)
+    if parts.hostname and not (parts.scheme in urllib.request.getproxies()):
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), CONNECT_TIMEOUT).close()
+
+
+def read_block(read: Callable[[int], bytes], url: str) -> bytes:
+    """The next block of a response; its errors are the network's, not the disk's."""
+    try:
+        return read(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise DownloadError(f"{url} broke off ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+    """A network error in words."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    return str(getattr(inner, "strerror", None) or inner or type(inner).__name__)

@@ -1,0 +1,235 @@
+"""The data sets by name, and `load`, which takes the best that can be had of one: real if possible, else a stand-in."""
+
+import difflib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dlcourse.data import cifar10, flowers17, folder, mnist, nist36, sun
+from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
+from dlcourse.data.photos import PhotoStore, check_headers, decode_all, listing_hash
+from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
+from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
+from dlcourse.errors import InputError, or_list
+
+log = logging.getLogger(__name__)
+
+READERS = (mnist, nist36, cifar10, flowers17, sun, folder)
+SOURCES: dict[str, Source] = {reader.SOURCE.name: reader.SOURCE for reader in READERS}
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    source: str = "auto",
+    size: int | None = None,
+    verify: bool = True,
+    memory_limit: float = 4e9,
+    workers: int = 0,
+    channels: int = 3,
+) -> Splits:
+    """A data set's splits as uint8 tensors.
+
+    name: a key of SOURCES.
+    root: the folder with its raw files; None looks in $DLCOURSE_DATA and among earlier downloads, and may download.
+    source: `real`; `stand-in`; or `auto`: what is prepared already, raw files, a download, and else the stand-in.
+    size, channels: photos become [channels, size, size], 224 and 3 (RGB) by default, 1 is grey.
+    verify: refuse raw files in a known form whose content isn't the published one.
+    memory_limit: bytes; a photo set that takes more is read as it is asked for (PhotoStore) and not cached.
+    workers: threads that decode photos; 0 means one a CPU.
+
+    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1 forbids
+    downloads.
+    """
+    entry = lookup(name)
+    if source not in ("auto", "real", "stand-in"):
+        raise InputError(f"data.source={source} should be auto, real or stand-in.")
+    if size is not None and entry.size is None:
+        photos = or_list([other.name for other in SOURCES.values() if other.size])
+        raise InputError(
+            f"data.size={size} can't be had of {name}, whose images have their own size, only of {photos}."
+        )
+    if size is not None and size < 1:
+        raise InputError(f"data.size={size} should be a number of pixels, 1 or more.")
+    if channels not in (1, 3):
+        raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB).")
+    options = Options(size or entry.size or 0, channels, verify, workers or os.cpu_count() or 1)
+
+    if source == "stand-in":
+        return stand_in(entry, options, "as data.source=stand-in says")
+    roots = search_path(entry, root)
+    splits = load_real(entry, roots, options, memory_limit)
+    if splits is not None:
+        return splits
+    if root is not None:
+        raise InputError(
+            f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}."
+        )
+    try:
+        offer_download(entry)
+        target = download_folder(entry)
+        fetch(entry, target)
+        splits = load_real(entry, [target], options, memory_limit)
+        if splits is None:
+            raise DownloadError(f"what was downloaded to {target} isn't {name}")
+        return splits
+    except DownloadError as error:
+        if source == "auto" and entry.stand_in is not None:
+            return stand_in(entry, options, str(error))
+        otherwise = ", or take data.source=auto for its stand-in" if entry.stand_in else ""
+        raise InputError(
+            f"{error}: put {entry.expects} in {roots[0]}, or say data.root=DIR{otherwise}."
+        ) from error
+
+
+def lookup(name: str) -> Source:
+    """The entry of a data set; raises InputError with the nearest names if there is none."""
+    if name in SOURCES:
+        return SOURCES[name]
+    near = difflib.get_close_matches(name, SOURCES) or list(SOURCES)
+    raise InputError(f"there is no data set {name!r}: did you mean {or_list(near)}?")
+
+
+# -------------------------------------------------------------------------------------------------------------- real
+
+
+def search_path(entry: Source, root: str | Path | None) -> list[Path]:
+    """Where raw files are looked for: in root (or the data set's folder in it); else $DLCOURSE_DATA, then downloads."""
+    if root is not None:
+        given = Path(root).expanduser()
+        return [given, *(given / name for name in entry.folders)]
+    data = os.environ.get("DLCOURSE_DATA")
+    here = [Path(data).expanduser() / name for name in entry.folders] if data else []
+    return [*here, cache_dir() / "raw" / entry.name] if entry.folders else []
+
+
+def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
+    """The data set from the first root that holds it, or from which it was once prepared."""
+    for root in roots:
+        root = root.resolve()
+        prepared = cache_file(entry.name, str(root), options.size, options.channels)
+        try:
+            files = entry.find(root) if root.is_dir() else []
+        except PermissionError as error:
+            raise InputError(f"{error.filename} can't be read: permission is denied.") from error
+        mark = fingerprint(files) if files else None
+        splits = load_prepared(prepared, mark, options.verify)
+        if splits is not None:
+            if not files:
+                log.warning(
+                    "%s: its raw files are gone from %s; what was prepared from them is used",
+                    entry.name,
+                    root,
+                )
+            return splits
+        if mark is not None:
+            try:
+                splits = assemble(entry, entry.read(root, files, options), options, memory_limit, root)
+            except OSError as error:
+                raise InputError(
+                    f"{error.filename or root} can't be read: {error.strerror or error}."
+                ) from error
+            save_prepared(prepared, splits, mark, options.verify)
+            return splits
+    return None
+
+
+def assemble(
+    entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None
+) -> Splits:
+    """A reading as stores; its photos are decoded, or left on disk if they would take more than memory_limit bytes."""
+    parts = {"train": reading.train, "test": reading.test} | ({"val": reading.val} if reading.val else {})
+    photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
+    streamed = len(photos) * options.channels * options.size**2 > memory_limit
+    stores: dict[str, Store] = {}
+    lines = []
+    if streamed:
+        check_headers(photos, options.threads)
+        log.warning(
+            "%s: %d photos are more than data.memory_limit: read as they are needed", entry.name, len(photos)
+        )
+    for name, (x, labels) in parts.items():
+        y = torch.from_numpy(labels)
+        if isinstance(x, np.ndarray):
+            stores[name] = Tensors(torch.from_numpy(x), y)
+        elif streamed:
+            lines += [f"{path.relative_to(root or '/').as_posix()} {path.stat().st_size}" for path in x]
+            stores[name] = PhotoStore([str(path) for path in x], y, options.size, options.channels)
+        else:
+            pixels, hashes = decode_all(x, options.size, options.channels, options.threads)
+            lines += [
+                f"{path.relative_to(root or '/').as_posix()} {sha}"
+                for path, sha in zip(x, hashes, strict=True)
+            ]
+            stores[name] = Tensors(torch.from_numpy(pixels), y)
+    files = dict(reading.files)
+    if lines:
+        files[f"listing of {len(lines)} photos"] = listing_hash(lines)
+    provenance = Provenance(
+        name=entry.name,
+        source="real" if root else "stand-in",
+        comparable=reading.comparable and root is not None,
+        detail=reading.detail,
+        root=str(root) if root else None,
+        files=files,
+    )
+    return Splits(stores["train"], stores.get("val"), stores["test"], list(reading.classes), provenance)
+
+
+def absent(entry: Source, root: Path) -> str:
+    """That a root has no such data, in the words that fit."""
+    if not root.exists():
+        return f"there is no folder {root}"
+    return f"{root} is no folder" if not root.is_dir() else f"{root} holds no {entry.name}"
+
+
+def fetch_hint(entry: Source, root: str | Path) -> str:
+    return (
+        f"; or download it: python -m dlcourse.data fetch {entry.name} data.root={root}"
+        if entry.files
+        else ""
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- download
+
+
+def offer_download(entry: Source) -> None:
+    """Raises DownloadError where there is nothing to try."""
+    if not entry.folders:
+        raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}.")
+    if not entry.files:
+        raise DownloadError(
+            f"{entry.name} has no download and isn't in {or_list([str(p) for p in search_path(entry, None)])}"
+        )
+    if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
+        raise DownloadError(f"{entry.name} isn't here, and $DLCOURSE_OFFLINE forbids its download")
+
+
+def download_folder(entry: Source) -> Path:
+    """Where a download goes when no root is given: $DLCOURSE_DATA if it can be written, else the cache."""
+    data = os.environ.get("DLCOURSE_DATA")
+    if data and os.access(Path(data).expanduser(), os.W_OK):
+        return Path(data).expanduser() / entry.folders[0]
+    return cache_dir() / "raw" / entry.name
+
+
+# ---------------------------------------------------------------------------------------------------------- stand-in
+
+
+def stand_in(entry: Source, options: Options, why: str) -> Splits:
+    """The stand-in of a data set, announced in one loud line."""
+    if entry.stand_in is None:
+        raise InputError(f"{entry.name} has no stand-in: say data.root=DIR, a folder of {entry.expects}.")
+    prepared = cache_file(entry.name, "stand-in", options.size, options.channels)
+    mark = fingerprint(entry.stand_in_files())
+    splits = load_prepared(prepared, mark, True)
+    if splits is None:
+        splits = assemble(entry, entry.stand_in(options), options, float("inf"), None)
+        save_prepared(prepared, splits, mark, True)
+    log.warning("STAND-IN for %s: %s (%s)", entry.name, splits.provenance.detail, why)
+    return splits

@@ -1,0 +1,123 @@
+"""SUN-8: photos of eight kinds of scene, as the course chose them out of SUN, or chosen anew out of SUN397."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlcourse.data import synthetic
+from dlcourse.data.photos import list_photos
+from dlcourse.data.raw import DamagedFile, Options, Reading, Source, hash_file
+
+# The course's classes, in its order, and the folders of SUN397 that they are taken from. SUN397 parts deserts and
+# waterfalls; all parts are taken.
+CLASSES = {
+    "aquarium": ["a/aquarium"],
+    "desert": ["d/desert/sand", "d/desert/vegetation"],
+    "highway": ["h/highway"],
+    "kitchen": ["k/kitchen"],
+    "laundromat": ["l/laundromat"],
+    "park": ["p/park"],
+    "waterfall": ["w/waterfall/block", "w/waterfall/fan", "w/waterfall/plunge"],
+    "windmill": ["w/windmill"],
+}
+LISTS = ["train_files.txt", "train_labels.txt", "test_files.txt", "test_labels.txt"]
+TRAIN, TEST = 1177, 400
+
+
+def find(root: Path) -> list[Path]:
+    """The course's tree: eight folders, with its lists if they are there; else the same classes of a SUN397 tree."""
+    if all((root / name).is_dir() for name in CLASSES):
+        lists = [root / name for name in LISTS]
+        found = lists if all(path.is_file() for path in lists) else []
+        return [*found, *(path for name in CLASSES for path in list_photos(root / name))]
+    for top in (root, root / "SUN397"):
+        if all((top / folder).is_dir() for folders in CLASSES.values() for folder in folders):
+            return [
+                path for folders in CLASSES.values() for name in folders for path in list_photos(top / name)
+            ]
+    return []
+
+
+def read(root: Path, files: list[Path], options: Options) -> Reading:
+    return read_lists(root, files) if files[0].name == LISTS[0] else draw(root, files)
+
+
+def read_lists(root: Path, files: list[Path]) -> Reading:
+    """The course's split: its lists name the photos and their classes."""
+    there, parts = set(files), []
+    for names, labels in (files[:2], files[2:4]):
+        paths = [root / line for line in names.read_text().split("\n") if line.strip()]
+        missing = next((path for path in paths if path not in there), None)
+        if missing:
+            raise DamagedFile(missing, f"{missing} is missing: {names.name} names it.")
+        try:
+            y = np.array(labels.read_text().split(), np.int64)
+        except ValueError as error:
+            raise DamagedFile(labels, f"{labels} should hold a class number a line ({error}).") from None
+        if len(y) != len(paths) or not len(y) or y.min() < 0 or y.max() >= len(CLASSES):
+            raise DamagedFile(
+                labels,
+                f"{labels} should hold {len(paths)} class numbers from 0 to 7, one for each line of {names.name}.",
+            )
+        parts.append((paths, y))
+    comparable = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
+    return Reading(
+        train=parts[0],
+        val=None,
+        test=parts[1],
+        classes=list(CLASSES),
+        comparable=comparable,
+        detail="the course's photos and split, 1,177/400"
+        if comparable
+        else "photos with lists in the course's form",
+        files={path.name: hash_file(path) for path in files[:4]},
+    )
+
+
+def draw(root: Path, files: list[Path]) -> Reading:
+    """Of each class 50 for testing and at most 150 for training (a quarter for testing where there are fewer than 200)."""
+    places = {folder: label for label, folders in enumerate(CLASSES.values()) for folder in folders}
+    places |= {name: label for label, name in enumerate(CLASSES)}
+    top = root if (root / files[0].relative_to(root).parts[0]).name != "SUN397" else root / "SUN397"
+    names = [path.relative_to(top).as_posix() for path in files]
+    y = np.array(
+        [next(places[folder] for folder in places if name.startswith(f"{folder}/")) for name in names]
+    )
+    rng = np.random.default_rng(8)
+    train, test = [], []
+    for label, name in enumerate(CLASSES):
+        members = rng.permutation(np.flatnonzero(y == label))
+        if len(members) < 4:
+            raise DamagedFile(
+                root / name, f"{root} holds {len(members)} photos of {name}: at least 4 are needed."
+            )
+        tests = min(50, len(members) // 4)
+        test.append(np.sort(members[:tests]))
+        train.append(np.sort(members[tests : tests + 150]))
+    chosen = [np.concatenate(part) for part in (train, test)]
+    sizes = "/".join(str(len(part)) for part in chosen)
+    return Reading(
+        train=([files[at] for at in chosen[0]], y[chosen[0]]),
+        val=None,
+        test=([files[at] for at in chosen[1]], y[chosen[1]]),
+        classes=list(CLASSES),
+        comparable=False,
+        detail=f"the course's eight classes, photos drawn anew ({sizes}): not the course's own",
+    )
+
+
+SOURCE = Source(
+    name="sun",
+    title="SUN-8, eight kinds of scene out of SUN",
+    what="1,177 / - / 400 photos, 8 classes",
+    licence="none stated (research)",
+    homepage="https://vision.princeton.edu/projects/2010/SUN/",
+    expects="the folders aquarium to windmill with train_files.txt, train_labels.txt, test_files.txt and "
+    "test_labels.txt (or a SUN397 tree, to draw the eight classes from)",
+    find=find,
+    read=read,
+    folders=("sun", "sun8", "SUN397"),
+    stand_in=lambda options: synthetic.textures(list(CLASSES), options.size, options.channels, (60, 15, 15)),
+    stand_in_files=synthetic.made_from,
+    size=224,
+)

@@ -1,0 +1,73 @@
+"""What a data set is here: a few tensors, and where they came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Store(Protocol):
+    """Anything a batch can be taken from by index: `Tensors` in memory, or files that are read as they are asked for."""
+
+    y: Tensor
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The examples at `index` (int64 [B]): x [B, ...] and y [B, ...]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Examples in memory.
+
+    x: uint8 [N, C, H, W] images in 0..255, or float32 [N, D] vectors.
+    y: int64 [N] class numbers, or float32 [N, K] targets.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"{len(self.x)} examples but {len(self.y)} labels")
+        if self.x.dtype not in (torch.uint8, torch.float32):
+            raise ValueError(f"examples are uint8 images or float32 vectors, not {self.x.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.x[index], self.y[index]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the examples came from, as it is written to result.json.
+
+    source: `real`, or `stand-in` for what is used when the data set can't be had.
+    comparable: whether figures may be held against published ones: only for the published files themselves.
+    detail: one sentence for people: what the files are, and how they differ from the published ones.
+    files: sha256 of each raw file (or of a folder's listing), by name.
+    """
+
+    name: str
+    source: str
+    comparable: bool
+    detail: str
+    root: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as its reader gives it. `val` is None where it has no validation set of its own."""
+
+    train: Store
+    val: Store | None
+    test: Store
+    classes: Sequence[str]
+    provenance: Provenance

@@ -1,0 +1,345 @@
+"""A config in, a run directory out: build everything, check it, read the data, fit, test the best checkpoint."""
+
+import contextlib
+import gc
+import logging
+import math
+import os
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from dlcourse import runs
+from dlcourse.build import build
+from dlcourse.callbacks import Draw, Keep, Progress, Reseed
+from dlcourse.config import check, config_hash, flat
+from dlcourse.data.module import DataModule
+from dlcourse.errors import InputError, or_list
+from dlcourse.nets.pretrained import find_weights, read_weights
+from dlcourse.tasks.task import Task, mode_of
+
+log = logging.getLogger(__name__)
+
+OURS = ("matmul_precision", "progress", "figures")  # keys of `trainer` that are not arguments of Lightning's
+
+
+def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = False) -> float | None:
+    """Train, test and write down one run.
+
+    plain: a resolved config (see `config.resolved`). run: its directory. Returns the best value of the monitored metric,
+    None where it never was a number. Raises InputError for what can't work; whatever else goes wrong, result.json says
+    `failed` or `interrupted`, and the exception goes on.
+    """
+    check(plain)
+    if not resume and (run / runs.RESULT).is_file() and main_process():
+        raise InputError(f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir")
+    quiet()
+    torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
+    began = time.monotonic()
+    result: dict[str, Any] = {
+        "status": "running",
+        "score": None,
+        "monitor": plain["model"]["monitor"],
+        "mode": mode_of(plain["model"]["monitor"]),
+        "metrics": {},
+        "epochs": 0,
+        "best_epoch": None,
+        "steps": 0,
+        "seconds": 0.0,
+        "seed": plain["seed"],
+        "model": plain["model"]["name"],
+        "name": plain["name"],
+        "versions": runs.versions(),
+        "commit": runs.commit(),
+        "config_hash": config_hash(plain),
+        "command": command,
+    }
+    try:
+        task, data, trainer, keep = assemble(plain, run, resume)
+        weights = load_weights(task, plain) if not resume else None
+        data.prepare()
+        assert data.provenance is not None
+        result |= {
+            "parameters": sum(p.numel() for p in task.net.parameters()),
+            "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
+            "device": device_name(trainer),
+            "data": vars(data.provenance) | {"name": data.name, "provenance": data.provenance.detail}
+            | {split: len(examples) for split, examples in data.splits.items()}
+            | {"classes": data.classes},
+        }  # fmt: skip
+        del result["data"]["detail"]
+        if weights:
+            result["weights"] = weights
+        elif resume and "weights" in (previous := runs.read_result(run)):
+            result["weights"] = previous["weights"]
+        announce(result)
+        if main_process():
+            runs.write_config(run, plain)
+            runs.write_result(run, result)
+        trainer.fit(task, datamodule=data, ckpt_path=runs.checkpoint(run, runs.LAST) if resume else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        summary(result, keep, time.monotonic() - began)
+        restore(task, run)
+        if main_process():
+            result["metrics"] |= evaluate(trainer, task, data, "test")
+        else:
+            evaluate(trainer, task, data, "test")
+        result["status"] = "done"
+        if isinstance(trainer.logger, TensorBoardLogger):
+            best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
+            trainer.logger.log_hyperparams(hparams(plain), best)
+    except BaseException as error:
+        result["status"] = "failed" if isinstance(error, Exception) else "interrupted"
+        result["error"] = f"{type(error).__name__}: {error}"
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            log.error("%s", traceback.format_exc())
+        raise
+    finally:
+        if "keep" in locals():
+            summary(result, keep, time.monotonic() - began)
+        if main_process() and "data" in result:
+            runs.write_result(run, result)
+        finish(run)
+    if main_process():
+        report(result, run)
+    score = result["score"]
+    return None if score is None or math.isnan(score) else float(score)
+
+
+def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:
+    """Everything that a run needs, built from its config and tried on an empty batch; no data are read yet."""
+    seed = plain["seed"]
+    L.seed_everything(seed, verbose=False)
+    task = build_task(plain)
+    data = build_data(plain)
+    try_shapes(task, data, plain)
+    check_monitor(task, plain)
+    keep = Keep(run, task.monitor)
+    if resume:
+        keep.continue_from(epochs_done(run))
+    callbacks: list[L.Callback] = [keep, Reseed(seed)]
+    options = {k: v for k, v in plain["trainer"].items() if k not in OURS and v is not None}
+    if plain["trainer"]["progress"] and os.isatty(2) and main_process():
+        callbacks.append(Progress())
+    if plain["trainer"]["figures"]:
+        callbacks.append(Draw(run, keep))
+    if plain["stopping"]:
+        callbacks.append(build(plain["stopping"], L.Callback, "stopping"))
+    logger: Logger | bool = False
+    if plain["logger"]:
+        where = {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False}
+        logger = build(plain["logger"], Logger, "logger", **where)
+    check_devices(plain["trainer"])
+    trainer = L.Trainer(
+        **options,
+        default_root_dir=run,
+        callbacks=callbacks,
+        logger=logger,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10**9,  # metrics are logged once an epoch
+        use_distributed_sampler=False,
+    )
+    return task, data, trainer, keep
+
+
+def build_task(plain: dict[str, Any]) -> Task:
+    model = {k: v for k, v in plain["model"].items() if k not in ("name", "weights")}
+    return build(model, Task, "model", optimizer=plain["optimizer"], schedule=plain["schedule"])
+
+
+def build_data(plain: dict[str, Any]) -> DataModule:
+    try:
+        return DataModule(**plain["data"], seed=plain["seed"])
+    except TypeError as error:
+        raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
+
+
+def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
+    """One forward pass of two empty images: sizes that don't fit are found before any data are read."""
+    task.eval()
+    try:
+        with torch.no_grad():
+            task.net(torch.zeros(2, *data.shape))
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"model={plain['model']['name']} does not take data.shape={list(data.shape)}: {first}") from None
+    task.train()
+
+
+def check_monitor(task: Task, plain: dict[str, Any]) -> None:
+    for key in ("model", "stopping"):
+        monitor = plain[key].get("monitor")
+        if monitor is not None and monitor not in task.metric_names():
+            raise InputError(f"{key}.monitor={monitor} is not logged: it can be {or_list(task.metric_names(), 40)}")
+        if monitor is not None and monitor.startswith("test/"):
+            raise InputError(f"{key}.monitor={monitor}: the test set is only for testing; data.val=test makes it val/...")
+
+
+def check_devices(options: dict[str, Any]) -> None:
+    """Say in one sentence what Lightning would say in a traceback."""
+    if options["accelerator"] == "gpu":
+        found = torch.cuda.device_count()
+        if not found:
+            raise InputError("trainer.accelerator=gpu: torch finds no CUDA GPU here; trainer=cpu trains without one")
+        if isinstance(options["devices"], int) and options["devices"] > found:
+            raise InputError(f"trainer.devices={options['devices']}: there are {found} GPUs here")
+
+
+def load_weights(task: Task, plain: dict[str, Any]) -> dict[str, Any] | None:
+    """Pretrained weights into a task's net, where its config asks for them; what is to be said about the file."""
+    if "weights" not in plain["model"]:
+        return None
+    path, about = find_weights(plain["model"]["net"]["name"], plain["model"]["weights"])
+    if path is not None:
+        try:
+            task.net.load_imagenet(read_weights(path))  # type: ignore[operator]
+        except ValueError as error:
+            raise InputError(f"model.weights={path}: {error}") from None
+    return about
+
+
+def load_task(run: Path) -> Task:
+    """The task of a run with its best weights, ready to evaluate; from best.ckpt alone, which can't run code."""
+    path = runs.checkpoint(run)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        task = build(saved["hyper_parameters"], Task, "hyper_parameters")
+        task.load_state_dict(saved["state_dict"])
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} is damaged or no checkpoint of a run: {str(error).splitlines()[0]}") from None
+    return task.eval()
+
+
+def restore(task: Task, run: Path) -> None:
+    """The best weights into a task that has just been trained."""
+    saved = torch.load(runs.checkpoint(run), map_location=task.device, weights_only=True)
+    task.load_state_dict(saved["state_dict"])
+
+
+def epochs_done(run: Path) -> int:
+    """How many epochs are in a run's last checkpoint."""
+    path = runs.checkpoint(run, runs.LAST)
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
+    except Exception as error:
+        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def evaluate(trainer: L.Trainer, task: Task, data: DataModule, split: str) -> dict[str, float]:
+    """The metrics of a task on one split, named `split/...`."""
+    data.prepare()
+    data.trainer = trainer
+    measured = trainer.test(task, datamodule=data if split == "test" else None,
+                            dataloaders=None if split == "test" else data.loader(split), verbose=False)  # fmt: skip
+    return {name.replace("test/", f"{split}/", 1): value for name, value in measured[0].items()}
+
+
+def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], str]:
+    """Metrics of a run's best checkpoint on a split of the data that `plain` describes, and where those come from."""
+    check(plain)
+    quiet()
+    task, data = load_task(run), build_data(plain)
+    options = {k: plain["trainer"][k] for k in ("accelerator", "precision", "limit_test_batches")}
+    options = {k: v for k, v in options.items() if v is not None}
+    trainer = L.Trainer(
+        **options, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    metrics = evaluate(trainer, task, data, split)
+    assert data.provenance is not None
+    return metrics, f"{data.provenance.source} data, {data.provenance.detail}"
+
+
+# --- what people read ----------------------------------------------------------------------------------------------
+
+
+def announce(result: dict[str, Any]) -> None:
+    data = result["data"]
+    log.info(
+        "%s on %s: %s parameters, %s/%s/%s examples to train, validate and test, %s",
+        result["model"], data["name"], f"{result['parameters']:,}", f"{data['train']:,}", f"{data['val']:,}",
+        f"{data['test']:,}", result["device"],
+    )  # fmt: skip
+    if data["source"] != "real":
+        log.warning(stand_in_line(result))
+    if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
+        log.info("weights: %s is not torchvision's published file (sha256 %s...)", weights["file"], weights["sha256"][:8])
+
+
+def stand_in_line(result: dict[str, Any]) -> str:
+    return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
+
+
+def summary(result: dict[str, Any], keep: Keep, seconds: float) -> None:
+    """What is known of the training so far, from the rows that were kept."""
+    if keep.rows:
+        best = keep.best or keep.rows[-1]
+        result["metrics"] = {k: v for k, v in best.items() if "/" in k} | {
+            k: v for k, v in result["metrics"].items() if k.startswith("test/")
+        }
+        result["score"] = keep.best[keep.monitor] if keep.best else None
+        result["best_epoch"] = int(best["epoch"])
+        result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
+        result["train_seconds"] = keep.rows[-1]["seconds"]
+    result["seconds"] = round(seconds, 2)
+
+
+def report(result: dict[str, Any], run: Path) -> None:
+    metrics = result["metrics"]
+    score = "never a number" if result["score"] is None else f"{result['score']:.4f}"
+    log.info(
+        "%s epochs, %s steps in %.1f s; best epoch %s (%s %s)",
+        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"], score,
+    )  # fmt: skip
+    log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
+    if result["data"]["source"] != "real":
+        log.warning(stand_in_line(result))
+    where = Path(os.path.relpath(run)) if run.is_relative_to(Path.cwd()) else run
+    log.info("run: %s\ntensorboard --logdir %s", where, where)
+
+
+def hparams(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config as TensorBoard's HPARAMS tab takes it: flat, numbers and texts."""
+    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat(plain).items()}
+
+
+def device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
+
+
+# --- around it -----------------------------------------------------------------------------------------------------
+
+
+def main_process() -> bool:
+    """Whether this is the process that writes: of several (ddp) it is the first."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def quiet() -> None:
+    """Leave out what Lightning says on every run, and its advice that is wrong for data in memory."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*Checkpoint directory.*exists.*", ".*treespec.*", ".*LeafSpec.*", ".*logging interval.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+def finish(run: Path) -> None:
+    """Leave nothing behind for the next run in this process, and no half-written file."""
+    for part in run.glob("*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

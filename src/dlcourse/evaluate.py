@@ -1,0 +1,46 @@
+"""`python -m dlcourse.evaluate run=DIR [split=val] [data.KEY=VALUE]`: test a run again, from its directory alone."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from dlcourse import cli, runs
+from dlcourse.errors import InputError
+
+log = logging.getLogger(__name__)
+
+USAGE = """
+python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json]
+
+Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of other
+data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
+"""
+
+
+def main(argv: list[str]) -> dict[str, float]:
+    given = cli.arguments(argv, USAGE, ("run",), ("split", "out", "data."))
+    split = given.get("split", "test")
+    if split not in ("train", "val", "test"):
+        raise InputError(f"split={split}: it can be train, val or test")
+    run = runs.find(given["run"])
+    changes = {k: v for k, v in given.items() if k.startswith("data.")}
+    plain, result = runs.read_config(run), runs.read_result(run)
+    plain["data"] = runs.changed(plain["data"], changes)
+    from dlcourse.engine import evaluate_run
+
+    metrics, provenance = evaluate_run(run, plain, split)
+    recorded = {} if changes else result["metrics"]
+    log.info("%s of %s, best checkpoint (epoch %s): %s", split, run, result["best_epoch"], provenance)
+    for name, value in metrics.items():
+        note = ""
+        if name in recorded and split != "train":
+            note = "  as recorded" if recorded[name] == value else f"  recorded: {recorded[name]}"
+        log.info("%-16s %s%s", name, value, note)
+    if "out" in given:
+        Path(given["out"]).write_text(json.dumps({"run": str(run), "split": split, "metrics": metrics}, indent=2) + "\n")
+    return metrics
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,151 @@
+"""A run is a directory: what is in it, how it is written and found again."""
+
+import json
+import math
+import os
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlcourse.config import did_you_mean, flat
+from dlcourse.errors import InputError
+
+CONFIG, RESULT, METRICS, BEST, LAST = "config.yaml", "result.json", "metrics.csv", "best.ckpt", "last.ckpt"
+VERSIONED = ("dlcourse", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: under a temporary name, then renamed."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def write_config(run: Path, plain: dict[str, Any]) -> None:
+    write_text(run / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The resolved config of a run."""
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(run / CONFIG))
+    except Exception as error:
+        raise InputError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(plain, dict) or not {"data", "model", "trainer", "seed"} <= plain.keys():
+        raise InputError(f"{run / CONFIG} is damaged: it is not the config of a run")
+    return {str(key): value for key, value in plain.items()}
+
+
+def write_result(run: Path, result: dict[str, Any]) -> None:
+    """result.json; a number that is not finite is written as null, since JSON has none."""
+    write_text(run / RESULT, json.dumps(_finite(result), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    try:
+        result = json.loads((run / RESULT).read_text())
+        assert isinstance(result, dict)
+        assert "status" in result
+    except (OSError, ValueError, AssertionError):
+        raise InputError(f"{run / RESULT} is damaged: it is not the result of a run") from None
+    return result
+
+
+def find(path: str | Path) -> Path:
+    """The run that a directory is, or, of a sweep's directory, the best of its runs.
+
+    Raises InputError where there is no run, or where a sweep's runs can't be ranked.
+    """
+    top = Path(path).expanduser()
+    if top.is_file() or not top.exists():
+        parent = top.parent if top.is_file() and (top.parent / RESULT).is_file() else None
+        hint = f"; its run is run={parent}" if parent else ""
+        raise InputError(f"run={path}: {'that is a file, not a' if top.is_file() else 'there is no such'} directory{hint}")
+    if (top / RESULT).is_file():
+        return top
+    runs = sorted(p.parent for p in top.glob(f"*/{RESULT}"))
+    if not runs:
+        raise InputError(f"run={path} is no run: there is no {RESULT} in it, nor in a directory below it")
+    results = {run: read_result(run) for run in runs}
+    done = {run: r for run, r in results.items() if r["status"] == "done" and r.get("score") is not None}
+    if not done:
+        states = ", ".join(f"{run.name}: {r['status']}" for run, r in results.items())
+        raise InputError(f"run={path}: none of its {len(runs)} runs is done ({states})")
+    monitors = sorted({r["monitor"] for r in done.values()})
+    if len(monitors) > 1:
+        raise InputError(f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them")
+    sign = -1 if next(iter(done.values())).get("mode") == "min" else 1
+    return max(done, key=lambda run: sign * done[run]["score"])
+
+
+def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
+    """A run's `data` with `{"data.KEY": "VALUE"}` put in, values read as YAML. Raises InputError for an unknown key."""
+    cfg = OmegaConf.create({"data": data})
+    for key, text in changes.items():
+        if key not in flat({"data": data}):
+            raise InputError(f"there is no key {key}{did_you_mean(key, flat({'data': data}))}")
+        OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={text}"]).x)
+    plain = OmegaConf.to_container(cfg.data)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def checkpoint(run: Path, name: str = BEST) -> Path:
+    if not (run / name).is_file():
+        raise InputError(f"run={run} has no {name}: it ended ({read_result(run)['status']}) before the first was written")
+    return run / name
+
+
+def versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, __import__("sys").version_info[:3]))}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the code runs from (`-dirty` with changes of its own), None outside of one."""
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
+        return None
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        out = [
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True, env=environment).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return out[0].strip() + ("-dirty" if out[1].strip() else "")
+
+
+def discard(run: Path) -> None:
+    """Take back what was written of a run that never began: only its own files, and folders that are empty then."""
+    if (run / RESULT).is_file():
+        return
+    for pattern in (".hydra/*.yaml", "train.log", "events.out.tfevents.*"):
+        for file in run.glob(pattern):
+            file.unlink(missing_ok=True)
+    folder = run / ".hydra"
+    while folder != Path.cwd() and folder != folder.parent:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent

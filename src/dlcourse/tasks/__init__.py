@@ -1,0 +1,9 @@
+"""What a network is trained to do: LightningModules that take plain dicts, build their own net and so restore themselves."""
+
+from dlcourse.tasks.classify import Classify
+from dlcourse.tasks.finetune import Finetune
+from dlcourse.tasks.reconstruct import Reconstruct
+from dlcourse.tasks.regress import Regress
+from dlcourse.tasks.task import Task
+
+__all__ = ["Classify", "Finetune", "Reconstruct", "Regress", "Task"]

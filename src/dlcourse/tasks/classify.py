@@ -1,0 +1,76 @@
+"""Classification: cross-entropy over classes, or binary cross-entropy with one output."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import Accuracy, F1Score, Precision, Recall
+
+from dlcourse.tasks.task import Batch, Task
+
+
+class Classify(Task):
+    """Which class?
+
+    loss: `cross_entropy` (the net gives a logit for each class) or `binary_cross_entropy` (one logit, for class 1).
+    Precision, recall and F1 are averaged over the classes (macro); with one output they are those of class 1.
+    """
+
+    names = ("loss", "accuracy", "precision", "recall", "f1")
+
+    def __init__(
+        self,
+        net: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any] | None = None,
+        monitor: str = "val/accuracy",
+        loss: str = "cross_entropy",
+        reduction: str = "mean",
+        classes: int = 2,
+    ) -> None:
+        super().__init__(net, optimizer, schedule, monitor, reduction)
+        if loss == "binary_cross_entropy" and classes != 2:
+            raise ValueError(f"loss=binary_cross_entropy is for 2 classes, the data have {classes}")
+        self.binary = loss == "binary_cross_entropy"
+        options: dict[str, Any] = (
+            {"task": "binary"} if self.binary else {"task": "multiclass", "num_classes": classes, "average": "macro"}
+        )
+        self.metrics = torch.nn.ModuleDict(
+            {
+                "accuracy": Accuracy(**options | ({} if self.binary else {"average": "micro"})),
+                "precision": Precision(**options),
+                "recall": Recall(**options),
+                "f1": F1Score(**options),
+            }
+        )
+
+    def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x, y = batch
+        logits = self.net(x)
+        if self.binary:
+            logits = logits.squeeze(1)
+            loss = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
+            predicted = (logits.detach() > 0).long()
+        else:
+            loss = F.cross_entropy(logits, y)
+            predicted = logits.detach().argmax(1)
+        return loss, (predicted, y)
+
+    def update(self, *record: Tensor) -> dict[str, Metric]:
+        predicted, y = record
+        for metric in self.metrics.values():
+            metric.update(predicted, y)
+        return dict(self.metrics.items())
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""
+        logits = self.net(x).float()
+        if self.binary:
+            p = torch.sigmoid(logits)
+            return torch.cat([1 - p, p], dim=1)
+        return logits.softmax(1)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.probabilities(batch[0] if isinstance(batch, tuple | list) else batch)

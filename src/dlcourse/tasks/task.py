@@ -1,0 +1,142 @@
+"""The base of all tasks: one step for training, validation and test; metrics once an epoch; the optimizer."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric
+
+from dlcourse.build import build, locate
+
+Batch = tuple[Tensor, Tensor]
+LOWER_IS_BETTER = ("loss", "mse", "error")
+
+
+def mode_of(metric: str) -> str:
+    """`min` for losses and errors, else `max`."""
+    return "min" if metric.rsplit("/", 1)[-1].endswith(LOWER_IS_BETTER) else "max"
+
+
+class Task(L.LightningModule):
+    """A network with what it is trained for.
+
+    net, optimizer, schedule: `{_target_: ..., arguments}`; plain values only, so that a checkpoint can be read with
+    `weights_only=True` and rebuilds the task by itself.
+    monitor: the metric that decides which epoch was best, as `stage/name`; see `metric_names`.
+    reduction: the gradient is that of the batch's `mean` loss or of its `sum`; the loss that is logged is the mean.
+
+    A subclass says what one batch gives (`step`) and which metrics follow from an epoch's records (`update`).
+    Steps only put small tensors on a list: logging a metric object on each step costs a millisecond of it.
+    """
+
+    names: tuple[str, ...] = ("loss",)
+    """What is logged for each stage, as `train/<name>`, `val/<name>`, `test/<name>`."""
+
+    def __init__(
+        self,
+        net: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any] | None = None,
+        monitor: str = "val/loss",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = build(net, nn.Module, "model.net")
+        self.optimizer_spec, self.schedule_spec = optimizer, schedule or {}
+        locate(optimizer.get("_target_"), Optimizer, "optimizer")
+        self.monitor = monitor
+        self.sum_loss = reduction == "sum"
+        self.loss_metric = MeanMetric()
+        self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
+        self.step_losses: Tensor | None = None  # of the last training epoch, one a step
+
+    # --- what a subclass says ---
+
+    def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The mean loss over a batch, and whatever `update` needs of it: tensors of length B, detached."""
+        raise NotImplementedError
+
+    def update(self, *record: Tensor) -> dict[str, Metric]:
+        """Feed the metrics with an epoch's records, joined over its batches; returns them by name."""
+        return {}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """What the network says about a batch of examples (x or (x, y)), as people want it."""
+        return self.net(batch[0] if isinstance(batch, tuple | list) else batch)
+
+    # --- one step for every stage ---
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def _shared_step(self, batch: Batch, stage: str) -> Tensor:
+        loss, record = self.step(batch, stage)
+        self.records[stage].append((loss.detach(), *record))
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._shared_step(batch, "train")
+        return loss * len(batch[1]) if self.sum_loss else loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._shared_step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._shared_step(batch, "test")
+
+    # --- once an epoch ---
+
+    def _epoch_end(self, stage: str) -> None:
+        records, self.records[stage] = self.records[stage], []
+        if not records:
+            return
+        losses, *columns = zip(*records, strict=True)
+        sizes = torch.tensor([len(r[1]) if len(r) > 1 else 1 for r in records], device=self.device)
+        step_losses = torch.stack(losses).float()
+        self.loss_metric.update(step_losses, sizes)
+        metrics: dict[str, Metric] = {"loss": self.loss_metric}
+        metrics |= self.update(*(torch.cat(column) for column in columns))
+        self.log_dict({f"{stage}/{name}": metric.compute() for name, metric in metrics.items()})
+        for metric in metrics.values():
+            metric.reset()
+        if stage == "train":
+            self.step_losses = step_losses
+
+    def on_train_epoch_start(self) -> None:
+        for stage in self.records:  # an epoch that was cut short leaves no records to the next
+            self.records[stage] = []
+
+    def on_train_epoch_end(self) -> None:
+        self._epoch_end("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._epoch_end("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._epoch_end("test")
+
+    # --- the optimizer ---
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build(self.optimizer_spec, Optimizer, "optimizer", self.parameter_groups())
+        if not self.schedule_spec:
+            return optimizer
+        plateau = self.schedule_spec["_target_"].endswith("ReduceLROnPlateau")
+        kind: type[LRScheduler] = ReduceLROnPlateau if plateau else LRScheduler
+        extra = {"mode": mode_of(self.monitor)} if plateau else {}
+        scheduler = build(self.schedule_spec, kind, "schedule", optimizer, **extra)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
+
+    # --- facts ---
+
+    @classmethod
+    def metric_names(cls) -> list[str]:
+        """Everything a run logs, and so everything that may be monitored."""
+        return [f"{stage}/{name}" for stage in ("train", "val", "test") for name in cls.names]

@@ -20,9 +20,11 @@ from dlcourse.build import build
 from dlcourse.callbacks import Draw, Keep, Progress, Reseed
 from dlcourse.config import check, config_hash, flat
 from dlcourse.data.module import DataModule
+from dlcourse.data.photos import decode_named
 from dlcourse.errors import InputError, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
-from dlcourse.tasks.task import Task, mode_of
+from dlcourse.tasks import Classify
+from dlcourse.tasks.task import Task, mode_of, tidy
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +214,7 @@ def load_task(run: Path) -> Task:
     path = runs.checkpoint(run)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        task = build(saved["hyper_parameters"], Task, "hyper_parameters")
+        task = build({"_target_": saved["task"]} | saved["hyper_parameters"], Task, "task")
         task.load_state_dict(saved["state_dict"])
     except InputError:
         raise
@@ -238,11 +240,9 @@ def epochs_done(run: Path) -> int:
 
 def evaluate(trainer: L.Trainer, task: Task, data: DataModule, split: str) -> dict[str, float]:
     """The metrics of a task on one split, named `split/...`."""
-    data.prepare()
-    data.trainer = trainer
-    measured = trainer.test(task, datamodule=data if split == "test" else None,
-                            dataloaders=None if split == "test" else data.loader(split), verbose=False)  # fmt: skip
-    return {name.replace("test/", f"{split}/", 1): value for name, value in measured[0].items()}
+    data.tested = split
+    measured = trainer.test(task, datamodule=data, verbose=False)
+    return {name.replace("test/", f"{split}/", 1): tidy(value) for name, value in measured[0].items()}
 
 
 def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], str]:
@@ -258,6 +258,28 @@ def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str
     metrics = evaluate(trainer, task, data, split)
     assert data.provenance is not None
     return metrics, f"{data.provenance.source} data, {data.provenance.detail}"
+
+
+def predict_images(
+    run: Path, plain: dict[str, Any], result: dict[str, Any], files: list[Path], invert: bool = False
+) -> list[list[Any]]:
+    """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
+    task, data = load_task(run), build_data(plain)
+    if not isinstance(task, Classify):
+        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+    classes = result["data"]["classes"]
+    channels, side = data.shape[0], data.read_options["size"] or data.shape[-1]
+    rows: list[list[Any]] = []
+    with torch.inference_mode():
+        for i in range(0, len(files), data.eval_batch_size):
+            batch = files[i : i + data.eval_batch_size]
+            x = torch.stack([torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch])
+            x = 255 - x if invert else x
+            p, k = task.probabilities(data.transform(x)).sort(descending=True, stable=True)
+            for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
+                named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]
+                rows.append([str(file), *named[0], *(value for pair in named for value in pair)])
+    return rows
 
 
 # --- what people read ----------------------------------------------------------------------------------------------

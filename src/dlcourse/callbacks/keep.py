@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from dlcourse.runs import BEST, LAST, METRICS
-from dlcourse.tasks.task import Task, mode_of
+from dlcourse.tasks.task import Task, mode_of, tidy
 
 
 class Keep(Checkpoint):
@@ -57,7 +57,7 @@ class Keep(Checkpoint):
             "seconds": round(time.monotonic() - self._began, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row |= {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if "/" in k}
+        row |= {k: tidy(v) for k, v in sorted(trainer.callback_metrics.items()) if "/" in k}
         self.rows.append(row)
         if trainer.is_global_zero:
             self._write_rows("w" if len(self.rows) == 1 else "a", [row])
@@ -93,6 +93,7 @@ class Keep(Checkpoint):
             assert isinstance(pl_module, Task)
             weights = {
                 "state_dict": self._best_weights,
+                "task": f"{type(pl_module).__module__}.{type(pl_module).__name__}",
                 "hyper_parameters": dict(pl_module.hparams),
                 "epoch": int((self.best or self.rows[-1])["epoch"]),
                 "pytorch-lightning_version": L.__version__,

@@ -5,17 +5,25 @@ import logging
 import sys
 from pathlib import Path
 
-from dlcourse.data.cache import cache_file
 from dlcourse.data.photos import check_photos, is_photo, listing_hash
-from dlcourse.data.raw import DamagedFile, DownloadError, File, Options, Source, fetch, hash_file, is_packed
-from dlcourse.data.sources import SOURCES, absent, download_folder, fetch_hint, lookup, search_path
+from dlcourse.data.raw import DamagedFileError, DownloadError, Options, Source, fetch, hash_file, is_published
+from dlcourse.data.sources import (
+    SOURCES,
+    absent,
+    download_folder,
+    fetch_hint,
+    lookup,
+    prepared_file,
+    raw_files,
+    search_path,
+)
 from dlcourse.errors import InputError, or_list
 
 COLUMNS = ("name", "train / val / test", "now", "where", "licence")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns its exit code: 0, or 2 for a mistake, a damaged file or a failed download."""
+    """Runs a command; returns its exit code: 2 for a mistake, a damaged file or a failed download, else 0."""
     parser = argparse.ArgumentParser(prog="python -m dlcourse.data", description=__doc__)
     parser.add_argument("command", choices=("list", "fetch", "verify"))
     parser.add_argument(
@@ -49,7 +57,7 @@ def parse(rest: list[str]) -> tuple[str | None, Path | None]:
     return name, root
 
 
-# -------------------------------------------------------------------------------------------------------------- list
+# ------------------------------------------------------------------------------------------------------ list
 
 
 def list_sources(root: Path | None) -> int:
@@ -78,14 +86,10 @@ def show(entry: Source, root: Path | None) -> int:
 
 def state(entry: Source, root: Path | None) -> tuple[str, str]:
     """What `load` would find without a download, and where."""
-    for place in search_path(entry, root):
-        place = place.resolve()
-        try:
-            if place.is_dir() and entry.find(place):
-                return "real", str(place)
-        except (InputError, OSError) as error:
-            return "damaged", str(error)
-        if cache_file(entry.name, str(place), entry.size or 0, 3).is_file():
+    for place in (place.resolve() for place in search_path(entry, root)):
+        if raw_files(entry, place):
+            return "real", str(place)
+        if prepared_file(entry, place, Options(entry.size or 0, 3 if entry.size else 0)).is_file():
             return "real, prepared", f"from {place}"
     if not entry.folders:
         return "-", "needs data.root=DIR"
@@ -96,48 +100,42 @@ def state(entry: Source, root: Path | None) -> tuple[str, str]:
     return "stand-in", f"no {entry.folders[0]} folder in $DLCOURSE_DATA"
 
 
-# ------------------------------------------------------------------------------------------------------ fetch, verify
+# --------------------------------------------------------------------------------------------- fetch, verify
 
 
 def fetch_source(entry: Source, root: Path | None) -> int:
-    """Downloads what is missing; a copy in another form that is there already is enough."""
+    """Downloads what is missing; a copy in another form is enough."""
     if not entry.files:
         raise InputError(
             f"{entry.name} has no download: put {entry.expects} in a folder and say data.root=DIR."
         )
     places = [root] if root is not None else search_path(entry, None)
-    for place in places:
-        if place.is_dir() and entry.find(place) and not is_download(entry, place):
-            print(f"{entry.name} is in {place} already")
-            return 0
-    target = next((place for place in places if is_download(entry, place)), root or download_folder(entry))
-    for line in fetch(entry, target):
+    found = next((place for place in places if raw_files(entry, place)), None)
+    if found and not any((found / file.name).is_file() for file in entry.files):
+        print(f"{entry.name} is in {found} already")
+        return 0
+    for line in fetch(entry, found or root or download_folder(entry)):
         print(line)
     return 0
 
 
-def is_download(entry: Source, place: Path) -> bool:
-    """Whether (some of) a data set's published files lie there as they are downloaded."""
-    return any((place / file.name).is_file() for file in entry.files)
-
-
 def verify_source(entry: Source, root: Path | None) -> int:
-    """Reads every raw file: OK is the published one, UNKNOWN one that reads well, DAMAGED one that doesn't."""
+    """Reads every raw file: OK is the published one, UNKNOWN another readable one, else DAMAGED."""
     places = search_path(entry, root)
-    place = next((place for place in places if place.is_dir() and entry.find(place)), None)
+    if not places:
+        raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}.")
+    place = next((place for place in places if raw_files(entry, place)), None)
     if place is None:
-        if not places:
-            raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}.")
         raise InputError(
             f"{absent(entry, places[0])}: it should hold {entry.expects}{fetch_hint(entry, places[0])}."
         )
-    files = entry.find(place)
+    files = raw_files(entry, place)
     photos = [path for path in files if is_photo(path.name)]
     hashes, errors = check_photos(photos)
     if not errors:
         try:
             entry.read(place, files, Options(size=8))
-        except DamagedFile as error:
+        except DamagedFileError as error:
             errors = [error]
     bad = {error.path for error in errors}
     for path in files:
@@ -147,26 +145,18 @@ def verify_source(entry: Source, root: Path | None) -> int:
         lines = [
             f"{path.relative_to(place).as_posix()} {sha}" for path, sha in zip(photos, hashes, strict=True)
         ]
-        print(
-            f"{listing_hash(lines)}  {'DAMAGED' if bad & set(photos) else 'UNKNOWN'}  {place} ({len(photos)} photos)"
-        )
-    for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        word = "DAMAGED" if bad & set(photos) else "UNKNOWN"
+        print(f"{listing_hash(lines)}  {word}  {place} ({len(photos)} photos)")
+    for damage in errors:
+        print(f"error: {damage}", file=sys.stderr)
     return 2 if errors else 0
 
 
 def grade(entry: Source, path: Path) -> str:
     """OK for a published file, UNKNOWN for any other."""
-    known: dict[str, File] = {}
-    for file in (*entry.files, *entry.known):
-        known[file.name] = file
-        if is_packed(file.name):
-            known[file.name.removesuffix(".gz")] = file
-    file_ = known.get(path.name)
-    if file_ is None or not (file_.sha256 or file_.md5):
-        return "UNKNOWN"
-    same = hash_file(path) == file_.sha256 if file_.sha256 else hash_file(path, "md5") == file_.md5
-    return "OK     " if same else "UNKNOWN"
+    names = (path.name, f"{path.name}.gz")  # a .gz may have been unpacked
+    file = next((file for file in (*entry.files, *entry.known) if file.name in names), None)
+    return "OK     " if file and is_published(path, file) else "UNKNOWN"
 
 
 if __name__ == "__main__":

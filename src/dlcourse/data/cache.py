@@ -1,7 +1,7 @@
-"""Prepared data sets on disk: one file per data set, root and options, served as long as the raw files are the same.
+"""Prepared data sets on disk: a file per data set, root and options, served while raw files stay the same.
 
-A file is written beside itself under a temporary name and renamed, so that nobody ever sees half of it, and it is
-mapped into memory, so that several runs share one copy. It outlives its raw files: a machine may go offline.
+A file is written under a temporary name and renamed, so that nobody ever sees half of it, and mapped into memory,
+so that several runs share one copy. It outlives its raw files: a machine may go offline.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,14 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits | None:
-    """The data set prepared at `path`; None if there is none, or one of other raw files than `fingerprint` says.
+    """The data set prepared at `path`; None if there is none, or one of other raw files than `fingerprint`'s.
 
-    fingerprint=None takes it whatever it was made from (the raw files are gone). verified=True refuses one that was
-    made without a check of the raw files.
+    fingerprint=None takes it whatever it was made from (the raw files are gone). verified=True refuses one made
+    without a check of the raw files.
     """
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         saved: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
         if fingerprint not in (None, saved["fingerprint"]) or (verified and not saved["verified"]):
             return None
@@ -63,14 +64,16 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
 
 
 def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) -> None:
-    """Writes a data set in memory to `path`, whole or not at all; without space or permission it only says so."""
+    """Writes a data set to `path`, whole or not at all; it only says so if it can't."""
     stores = {"train": splits.train, "val": splits.val, "test": splits.test}
+    if not all(isinstance(store, Tensors) for store in stores.values() if store is not None):
+        return  # photos that don't fit in memory stay where they are
     saved = {
         "fingerprint": fingerprint,
         "verified": verified,
         "splits": {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)},
         "classes": list(splits.classes),
-        "provenance": vars(splits.provenance),
+        "provenance": asdict(splits.provenance),
     }
     temporary = None
     try:

@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 + 10,000 colour photos of 32×32 pixels, as batches (pickled or binary) or as an image file each."""
+"""CIFAR-10: 50,000 + 10,000 colour photos of 32×32 pixels, in batches (pickled or binary) or a file each."""
 
 import hashlib
 import io
@@ -16,10 +16,10 @@ import numpy as np
 
 from dlcourse.data import synthetic
 from dlcourse.data.photos import decode_all, is_photo, list_photos, listing_hash
-from dlcourse.data.raw import DamagedFile, File, Options, Reading, Source, Split, damaged, hash_file
+from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-TRAIN, TEST = 50_000, 10_000
+Batch = tuple[np.ndarray, np.ndarray]
 
 ARCHIVE = File(
     "cifar-10-python.tar.gz",
@@ -38,7 +38,7 @@ BATCHES = (  # torchvision's md5s
 
 
 def find(root: Path) -> list[Path]:
-    """In this order: the archive, its batches unpacked, the binary batches, train.zip and test.zip, train/ and test/."""
+    """The archive; else its batches; the binary batches; train.zip and test.zip; or train/ and test/."""
     if (root / ARCHIVE.name).is_file():
         return [root / ARCHIVE.name]
     for folder in ("cifar-10-batches-py", "cifar-10-batches-bin", "."):
@@ -81,17 +81,20 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     )
 
 
-def reading(parts: list[Split], comparable: bool, detail: str, files: list[Path]) -> Reading:
-    """Five batches for training and one for testing, one after the other."""
-    x = np.empty((sum(len(y) for _, y in parts[:-1]), 3, 32, 32), np.uint8)
-    start = 0
-    for pixels, labels in parts[:-1]:
+def reading(parts: list[Batch], comparable: bool, detail: str, files: list[Path]) -> Reading:
+    """Batches for training, one after the other, and the last for testing."""
+    *train, test = parts
+    parts.clear()  # each is given up once it is copied, so that there is one copy in memory
+    y = np.concatenate([labels for _, labels in train])
+    x, start = np.empty((len(y), 3, 32, 32), np.uint8), 0
+    while train:
+        pixels, labels = train.pop(0)
         x[start : start + len(labels)] = pixels
         start += len(labels)
     return Reading(
-        train=(x, np.concatenate([labels for _, labels in parts[:-1]])),
+        train=(x, y),
         val=None,
-        test=parts[-1],
+        test=test,
         classes=CLASSES,
         comparable=comparable,
         detail=detail,
@@ -99,11 +102,11 @@ def reading(parts: list[Split], comparable: bool, detail: str, files: list[Path]
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- batches
+# --------------------------------------------------------------------------------------------------- batches
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads plain values and arrays; a pickle that asks for anything else, such as code to run, is refused."""
+    """Reads plain values and arrays, and refuses a pickle that asks for more, such as code to run."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
@@ -117,7 +120,7 @@ class ArrayUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
 
 
-def parse_batch(path: Path, data: bytes) -> Split:
+def parse_batch(path: Path, data: bytes) -> Batch:
     """A pickled batch: `data` uint8 [N, 3072], planes of red, green and blue, and `labels`, N numbers."""
     try:
         batch = ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
@@ -127,7 +130,7 @@ def parse_batch(path: Path, data: bytes) -> Split:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def read_binary(path: Path) -> Split:
+def read_binary(path: Path) -> Batch:
     """A binary batch: rows of a label and 3072 pixels, a byte each."""
     data = np.fromfile(path, np.uint8)
     try:
@@ -139,7 +142,7 @@ def read_binary(path: Path) -> Split:
         raise damaged(path, str(error)) from error
 
 
-def check_batch(x: np.ndarray, y: np.ndarray) -> Split:
+def check_batch(x: np.ndarray, y: np.ndarray) -> Batch:
     if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3072 or y.shape != (len(x),) or not len(x):
         raise ValueError(
             f"data {list(x.shape)} of {x.dtype} and labels {list(y.shape)}, not uint8 [N, 3072] and [N]"
@@ -173,7 +176,7 @@ def read_archive(path: Path, options: Options) -> Reading:
     )
 
 
-# --------------------------------------------------------------------------------------------------- an image a file
+# ------------------------------------------------------------------------------------------- an image a file
 
 
 def read_zips(files: list[Path], options: Options) -> Reading:
@@ -226,7 +229,7 @@ def decode_tree(
     names = [path.parent.name for path in paths]
     if set(names) != set(CLASSES):
         odd = sorted(set(names) ^ set(CLASSES))
-        raise DamagedFile(
+        raise DamagedFileError(
             where, f"{where} should hold CIFAR-10's ten class folders, airplane to truck; check {odd[0]!r}."
         )
     x, hashes = decode_all(paths, 32, 3, options.threads, read)
@@ -253,8 +256,8 @@ SOURCE = Source(
     what="50,000 / - / 10,000 of 32×32 colour, 10 classes",
     licence="none stated (research)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-    expects="cifar-10-python.tar.gz (or cifar-10-batches-py/, cifar-10-batches-bin/, train.zip and test.zip, or train/ "
-    "and test/ with a folder a class)",
+    expects="cifar-10-python.tar.gz (or cifar-10-batches-py/, cifar-10-batches-bin/, train.zip and test.zip, "
+    "or train/ and test/ with a folder a class)",
     find=find,
     read=read,
     files=(ARCHIVE,),

@@ -24,14 +24,12 @@ def class_names(folder: Path) -> list[str]:
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
-    """Splits as the folders say; what is missing of them is drawn from the rest, seeded and each class alike."""
+    """Splits as the folders say; else drawn from all there is, seeded and each class alike."""
     tops = class_names(root)
     split_names = ["train", next((name for name in VAL if name in tops), "val"), "test"]
     own = "train" in tops
     if own and (odd := set(tops) - set(split_names)):
-        raise InputError(
-            f"{root} has a train folder and beside it {sorted(odd)[0]!r}: expected are {or_list(split_names[1:])}."
-        )
+        raise InputError(f"{root} holds train and beside it {sorted(odd)[0]!r}: val and test may be there.")
     classes = class_names(root / "train" if own else root)
     if own and not classes:
         raise InputError(f"{root / 'train'} has no class folders: put the images of a class in train/CLASS.")
@@ -58,7 +56,7 @@ def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[
     direct = next((path.name for path in folder.iterdir() if is_photo(path.name)), None)
     if direct:
         raise InputError(
-            f"{folder} holds {direct} outside any class folder: put the images of a class in {folder.name}/CLASS."
+            f"{folder} holds {direct} outside any class folder: give each class a folder of its own."
         )
     names = [path.relative_to(folder).parts[0] for path in files]
     odd = next((name for name in names if name not in classes), None)

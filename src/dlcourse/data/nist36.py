@@ -1,6 +1,6 @@
-"""NIST36: handwritten capital letters and digits of 32×32 pixels, dark on white, from the course's .mat files.
+"""NIST36: handwritten capitals and digits of 32×32 pixels, dark on white, from the course's .mat files.
 
-Where those can't be had it is rebuilt from EMNIST: the same forms of NIST's, cut out in another way (`read_emnist`).
+Where those can't be had it is rebuilt from EMNIST: letters of the same NIST forms, cut out in another way.
 """
 
 import gzip
@@ -15,8 +15,9 @@ import numpy as np
 
 from dlcourse.data import synthetic
 from dlcourse.data.mnist import idx_shape, parse_idx
-from dlcourse.data.raw import DamagedFile, File, Options, Reading, Source, Split, damaged, hash_file
+from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
 
+Stream = gzip.GzipFile | IO[bytes]
 CLASSES = list(string.ascii_uppercase + string.digits)
 SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 a class
 MATS = [f"nist36_{split}.mat" for split in SIZES]
@@ -33,7 +34,7 @@ ARCHIVE = File(
 
 
 def find(root: Path) -> list[Path]:
-    """The three .mat files; else EMNIST's by-class files (packed or plain, in torchvision's layout too) or archive."""
+    """The three .mat files; else EMNIST's by-class files (torchvision's layout too) or its archive."""
     mats = [root / name for name in MATS]
     if all(path.is_file() for path in mats):
         return mats
@@ -54,11 +55,11 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     return read_mats(files) if files[0].suffix == ".mat" else read_emnist(files, options.verify)
 
 
-# ------------------------------------------------------------------------------------------------ the course's files
+# ---------------------------------------------------------------------------------------- the course's files
 
 
 def read_mats(files: list[Path]) -> Reading:
-    """The .mat files: `{split}_data` [N, 1024] in 0..1, each row a 32×32 image transposed; `{split}_labels` one-hot."""
+    """`{split}_data` [N, 1024] in 0..1, each row a 32×32 image transposed; `{split}_labels` one-hot."""
     parts = [read_mat(path, split) for path, split in zip(files, SIZES, strict=True)]
     sizes = [len(y) for _, y in parts]
     comparable = sizes == list(SIZES.values())
@@ -85,7 +86,7 @@ def read_mat(path: Path, split: str) -> Split:
         raise damaged(path, str(error) or type(error).__name__) from error
     data, labels = saved.get(f"{split}_data"), saved.get(f"{split}_labels")
     if data is None or labels is None:
-        raise DamagedFile(
+        raise DamagedFileError(
             path,
             f"{path} should hold {split}_data and {split}_labels, and doesn't: put the course's file there.",
         )
@@ -96,24 +97,24 @@ def read_mat(path: Path, split: str) -> Split:
         or not len(data)
     ):
         shapes = f"{list(data.shape)} and {list(labels.shape)}"
-        raise DamagedFile(
+        raise DamagedFileError(
             path, f"{path} holds data and labels of {shapes}: they should be [N, 1024] and [N, 36]."
         )
     if not (data.min() >= 0 and data.max() <= 1):  # and not NaN
-        raise DamagedFile(
+        raise DamagedFileError(
             path, f"{path} holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1."
         )
     if not ((labels == 0) | (labels == 1)).all() or not (labels.sum(axis=1) == 1).all():
-        raise DamagedFile(path, f"{path} holds labels that aren't one-hot: each row should have a single 1.")
+        raise DamagedFileError(path, f"{path} holds labels that aren't one-hot: each row should have one 1.")
     upright = data.reshape(-1, 1, 32, 32).swapaxes(2, 3)
     return np.rint(upright * 255).astype(np.uint8), labels.argmax(axis=1).astype(np.int64)
 
 
-# ------------------------------------------------------------------------------------------------- rebuilt from EMNIST
+# --------------------------------------------------------------------------------------- rebuilt from EMNIST
 
 
 def read_emnist(files: list[Path], verify: bool) -> Reading:
-    """300, 100 and 50 a class out of EMNIST by class, always the same; test images from its test set (other writers).
+    """300, 100 and 50 a class out of EMNIST by class, always the same; the 50 from its test set (other writers).
 
     EMNIST's are 28×28, light on dark and transposed: turned upright, inverted, framed in white to 32×32.
     """
@@ -128,7 +129,7 @@ def read_emnist(files: list[Path], verify: bool) -> Reading:
         test=test,
         classes=CLASSES,
         comparable=False,
-        detail="rebuilt from EMNIST by class, 300/100/50 a class, 28×28 framed to 32×32: not the course's images",
+        detail="rebuilt from EMNIST by class, 300/100/50 a class, framed to 32×32: not the course's images",
         files={path.name: hash_file(path) for path in files},
     )
 
@@ -165,7 +166,7 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
     return [(x[np.searchsorted(everything, part)], y[part]) for part in wanted]
 
 
-def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[bytes]]:
+def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, Stream]:
     """One of EMNIST's four files, unpacked as it is read: from the archive, packed, or plain."""
     if len(files) > 1:
         path = files[at]
@@ -179,8 +180,8 @@ def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[
     return path, stack.enter_context(gzip.open(stack.enter_context(archive.open(member))))
 
 
-def pick(file: IO[bytes], rows: np.ndarray, width: int) -> np.ndarray:
-    """The given rows (ascending) of a stream of rows of `width` bytes: the whole would take half a gigabyte."""
+def pick(file: Stream, rows: np.ndarray, width: int) -> np.ndarray:
+    """The given rows (ascending) of a stream of rows of `width` bytes, of which the whole is half a gigabyte."""
     picked = np.empty((len(rows), width), np.uint8)
     block, done, first = 16_384, 0, 0
     while done < len(rows):
@@ -200,7 +201,7 @@ SOURCE = Source(
     what="10,800 / 3,600 / 1,800 of 32×32 grey, 36 classes",
     licence="none stated (course material, from NIST's Special Database 19)",
     homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
-    expects="nist36_train.mat, nist36_valid.mat and nist36_test.mat (or EMNIST's gzip.zip, to rebuild it from)",
+    expects="nist36_train.mat, nist36_valid.mat and nist36_test.mat (or EMNIST's gzip.zip)",
     find=find,
     read=read,
     files=(ARCHIVE,),

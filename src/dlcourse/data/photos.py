@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from dlcourse.data.raw import DamagedFile
+from dlcourse.data.raw import DamagedFileError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -33,9 +33,9 @@ def list_photos(folder: Path) -> list[Path]:
 
 
 def decode(data: bytes, size: int, channels: int) -> np.ndarray:
-    """An image file's bytes as uint8 [channels, size, size]: upright as its EXIF says, stretched, grey or RGB.
+    """An image file's bytes as uint8 [channels, size, size]: upright by its EXIF, stretched, grey or RGB.
 
-    Resized as torchvision's Resize((size, size)) does a photo: bilinear, antialiased. Transparency becomes white.
+    Resized as torchvision's Resize((size, size)) does: bilinear, antialiased. Transparency becomes white.
     """
     image: Image.Image = Image.open(io.BytesIO(data))
     image = ImageOps.exif_transpose(image)
@@ -59,11 +59,11 @@ def decode_named(path: Path, data: bytes, size: int, channels: int) -> np.ndarra
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> DamagedFile:
+def unreadable(path: Path, error: Exception) -> DamagedFileError:
     why = str(error).replace("\n", " ")
     if "cannot identify" in why:  # and goes on about a BytesIO
         why = "no image format is recognised"
-    return DamagedFile(
+    return DamagedFileError(
         path, f"{path} can't be read as an image ({why}): put a whole copy there, or remove it."
     )
 
@@ -75,17 +75,20 @@ def decode_all(
     threads: int,
     read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> tuple[np.ndarray, list[str]]:
-    """Image files as uint8 [N, channels, size, size], and each one's sha256; raises DamagedFile for the first bad one."""
+    """Image files as uint8 [N, channels, size, size], and their sha256s; the first bad one raises."""
     pixels = np.empty((len(paths), channels, size, size), np.uint8)
 
-    def one(at: int) -> str:
-        data = read(paths[at])
-        pixels[at] = decode_named(paths[at], data, size, channels)
-        return hashlib.sha256(data).hexdigest()
+    def some(start: int) -> list[str]:  # several a task: a task costs as much as a small image
+        hashes = []
+        for at, path in enumerate(paths[start : start + 64], start):
+            data = read(path)
+            pixels[at] = decode_named(path, data, size, channels)
+            hashes.append(hashlib.sha256(data).hexdigest())
+        return hashes
 
     with ThreadPoolExecutor(threads) as pool:
         try:
-            hashes = list(pool.map(one, range(len(paths))))
+            hashes = [sha for part in pool.map(some, range(0, len(paths), 64)) for sha in part]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -93,7 +96,7 @@ def decode_all(
 
 
 def check_headers(paths: Sequence[Path], threads: int) -> None:
-    """Raises DamagedFile for the first file that isn't an image by its first bytes."""
+    """Raises DamagedFileError for the first file that isn't an image by its first bytes."""
 
     def one(path: Path) -> None:
         try:
@@ -116,7 +119,7 @@ def listing_hash(lines: Sequence[str]) -> str:
 class PhotoStore:
     """Photos on disk that are decoded as they are asked for: a Store that workers can share.
 
-    y: int64 [N]. `take` gives uint8 [B, channels, size, size]; it raises DamagedFile for a photo that can't be read.
+    y: int64 [N]. `take` gives uint8 [B, channels, size, size]; a photo that can't be read raises there.
     """
 
     paths: list[str]
@@ -135,17 +138,19 @@ class PhotoStore:
         return torch.from_numpy(x), self.y[index]
 
 
-def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFile]]:
+def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFileError]]:
     """Each file's sha256, and an error for every one that can't be decoded."""
 
-    def one(path: Path) -> tuple[str, DamagedFile | None]:
-        data = path.read_bytes()
+    def one(path: Path) -> tuple[str, DamagedFileError | None]:
+        data = b""
         try:
+            data = path.read_bytes()
             decode_named(path, data, 8, 3)
-            error = None
-        except DamagedFile as found:
-            error = found
-        return hashlib.sha256(data).hexdigest(), error
+        except OSError as error:
+            return "", DamagedFileError(path, f"{path} can't be read: {error.strerror}.")
+        except DamagedFileError as error:
+            return hashlib.sha256(data).hexdigest(), error
+        return hashlib.sha256(data).hexdigest(), None
 
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(one, paths))

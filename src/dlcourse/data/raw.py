@@ -32,8 +32,8 @@ Split = tuple[np.ndarray | Sequence[Path], np.ndarray]
 class File:
     """A published file. url is None for one that comes only inside another.
 
-    sha256 and bytes are of the file as published, but of a plain `.gz` of its content, since people pack those anew.
-    md5 is for files whose publisher or users name only that. With neither hash a download is taken on trust.
+    sha256 and md5 (for files of which only that is known) are of the file, but of a plain `.gz` of its content:
+    people pack those anew. With neither a download is taken on trust. bytes is the download's size.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Options:
 class Reading:
     """A data set as its reader gives it: per split x and labels int64 [N].
 
-    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the size and channels asked for.
+    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the size asked for.
     val: None where the data set has no validation set. comparable, detail, files: see Provenance.
     """
 
@@ -75,8 +75,8 @@ class Source:
     """A data set's entry in the register.
 
     what: its sizes, for people. expects: the files that a root should hold, as a sentence names them.
-    find: the raw files under a root in a fixed order, nothing if they aren't all there. It reads none of them.
-    read: those files as a Reading; raises DamagedFile.
+    find: the raw files under a root in a fixed order, nothing if they aren't all there. It opens none.
+    read: those files as a Reading; raises DamagedFileError.
     files: what a download takes. known: further published files by their hash.
     folders: its folder's names under $DLCOURSE_DATA; a download goes to the first.
     stand_in: what is used when the data set can't be had; stand_in_files are what that is made from.
@@ -99,7 +99,7 @@ class Source:
     size: int | None = None
 
 
-class DamagedFile(InputError):
+class DamagedFileError(InputError):
     """A raw file that isn't what it should be; `path` is the file."""
 
     def __init__(self, path: Path, sentence: str) -> None:
@@ -111,16 +111,16 @@ class DownloadError(Exception):
     """A download that failed for a reason outside: no network, no such file, other content than expected."""
 
 
-def damaged(path: Path, why: str, expected: str | None = None, found: str | None = None) -> DamagedFile:
-    """The error for a damaged raw file: which it is, why, and its sha256 as expected (if known) and as found."""
+def damaged(path: Path, why: str, expected: str | None = None, found: str | None = None) -> DamagedFileError:
+    """The error for a damaged raw file: which, why, and its sha256 as expected (if known) and as found."""
     known = f"expected sha256 {expected}, found" if expected else "its sha256 is"
     sentence = (
         f"{path} is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; put a whole copy there."
     )
-    return DamagedFile(path, sentence)
+    return DamagedFileError(path, sentence)
 
 
-# ------------------------------------------------------------------------------------------------ the files' content
+# ---------------------------------------------------------------------------------------- the files' content
 
 
 def is_packed(name: str) -> bool:
@@ -128,15 +128,15 @@ def is_packed(name: str) -> bool:
     return name.endswith(".gz") and not name.endswith(".tar.gz")
 
 
-def content(path: Path) -> bytearray:
-    """A file's content, unpacked where it is a plain .gz, which raises DamagedFile if it can't be."""
+def content(path: Path, expected: str | None = None) -> bytearray:
+    """A file's content, unpacked where it is a plain .gz; a damaged one raises, naming `expected`."""
     data = bytearray()  # a writable buffer, so that arrays and tensors can lie in it without a copy
     try:
         with gzip.open(path) if is_packed(path.name) else path.open("rb") as file:
             while block := file.read(CHUNK):
                 data += block
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, str(error), expected) from error
     return data
 
 
@@ -162,7 +162,7 @@ def is_published(path: Path, file: File) -> bool | None:
 
 
 def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
-    """Indices of y [N] drawn into parts of the given shares (that sum to 1), each class alike; sorted, always the same."""
+    """Indices of y [N] drawn into parts of the given shares (of 1), each class alike; ascending, always the same."""
     rng = np.random.default_rng(seed)
     bounds = np.cumsum(shares[:-1])
     parts: list[list[np.ndarray]] = [[] for _ in shares]
@@ -175,14 +175,14 @@ def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-# --------------------------------------------------------------------------------------------------------- downloads
+# ------------------------------------------------------------------------------------------------- downloads
 
 
 def fetch(source: Source, folder: Path) -> list[str]:
     """Downloads a data set's files into `folder`, those that aren't there yet; returns a line about each.
 
-    Raises DownloadError where a file can't be had, DamagedFile for one that is there but isn't the published one,
-    and InputError without permission or space. A file is there whole, or not at all.
+    Raises DownloadError where a file can't be had, DamagedFileError for one that is there but isn't the published
+    one, and InputError without permission or space. A file is there whole, or not at all.
     """
     lines = []
     for file in source.files:
@@ -237,8 +237,8 @@ def download(file: File, path: Path) -> str:
         return found
     except OSError as error:
         raise InputError(
-            f"{file.name} can't be written to {path.parent} ({error.strerror or error}): make room or give permission "
-            "there, or point $DLCOURSE_DATA at another folder."
+            f"{file.name} can't be written to {path.parent} ({error.strerror or error}): make room or give "
+            "permission there, or point $DLCOURSE_DATA at another folder."
         ) from error
     finally:
         if part is not None:
@@ -246,9 +246,9 @@ def download(file: File, path: Path) -> str:
 
 
 def probe(url: str) -> None:
-    """Raises OSError within CONNECT_TIMEOUT if nothing answers at a url's host (urllib has one timeout for all)."""
+    """Raises OSError within CONNECT_TIMEOUT if nothing answers at a url's host (urllib has one timeout)."""
     parts = urlsplit(url)
-    if parts.hostname and not (parts.scheme in urllib.request.getproxies()):
+    if parts.hostname and parts.scheme not in urllib.request.getproxies():
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname, port), CONNECT_TIMEOUT).close()
 

@@ -1,4 +1,4 @@
-"""The data sets by name, and `load`, which takes the best that can be had of one: real if possible, else a stand-in."""
+"""The data sets by name, and `load`, which takes the best to be had of one: real, or else a stand-in."""
 
 import difflib
 import logging
@@ -35,14 +35,14 @@ def load(
     """A data set's splits as uint8 tensors.
 
     name: a key of SOURCES.
-    root: the folder with its raw files; None looks in $DLCOURSE_DATA and among earlier downloads, and may download.
-    source: `real`; `stand-in`; or `auto`: what is prepared already, raw files, a download, and else the stand-in.
+    root: the folder with its raw files; None looks in $DLCOURSE_DATA, then may download.
+    source: `real`; `stand-in`; or `auto`: what is prepared, raw files, a download, else the stand-in.
     size, channels: photos become [channels, size, size], 224 and 3 (RGB) by default, 1 is grey.
     verify: refuse raw files in a known form whose content isn't the published one.
     memory_limit: bytes; a photo set that takes more is read as it is asked for (PhotoStore) and not cached.
     workers: threads that decode photos; 0 means one a CPU.
 
-    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1 forbids
+    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1 prevents
     downloads.
     """
     entry = lookup(name)
@@ -57,7 +57,8 @@ def load(
         raise InputError(f"data.size={size} should be a number of pixels, 1 or more.")
     if channels not in (1, 3):
         raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB).")
-    options = Options(size or entry.size or 0, channels, verify, workers or os.cpu_count() or 1)
+    threads = workers or os.cpu_count() or 1
+    options = Options(size or entry.size or 0, channels if entry.size else 0, verify, threads)
 
     if source == "stand-in":
         return stand_in(entry, options, "as data.source=stand-in says")
@@ -94,11 +95,11 @@ def lookup(name: str) -> Source:
     raise InputError(f"there is no data set {name!r}: did you mean {or_list(near)}?")
 
 
-# -------------------------------------------------------------------------------------------------------------- real
+# ------------------------------------------------------------------------------------------------------ real
 
 
 def search_path(entry: Source, root: str | Path | None) -> list[Path]:
-    """Where raw files are looked for: in root (or the data set's folder in it); else $DLCOURSE_DATA, then downloads."""
+    """Where raw files are looked for: root (or the data set's folder in it); else $DLCOURSE_DATA and downloads."""
     if root is not None:
         given = Path(root).expanduser()
         return [given, *(given / name for name in entry.folders)]
@@ -107,41 +108,49 @@ def search_path(entry: Source, root: str | Path | None) -> list[Path]:
     return [*here, cache_dir() / "raw" / entry.name] if entry.folders else []
 
 
+def raw_files(entry: Source, root: Path) -> list[Path]:
+    """The data set's raw files under a root, if it is one."""
+    try:
+        return entry.find(root) if root.is_dir() else []
+    except OSError as error:
+        raise unreadable(root, error) from error
+
+
+def prepared_file(entry: Source, root: Path, options: Options) -> Path:
+    return cache_file(entry.name, str(root), options.size, options.channels)
+
+
 def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
     """The data set from the first root that holds it, or from which it was once prepared."""
-    for root in roots:
-        root = root.resolve()
-        prepared = cache_file(entry.name, str(root), options.size, options.channels)
+    for root in (root.resolve() for root in roots):
+        prepared = prepared_file(entry, root, options)
+        files = raw_files(entry, root)
         try:
-            files = entry.find(root) if root.is_dir() else []
-        except PermissionError as error:
-            raise InputError(f"{error.filename} can't be read: permission is denied.") from error
-        mark = fingerprint(files) if files else None
-        splits = load_prepared(prepared, mark, options.verify)
-        if splits is not None:
-            if not files:
-                log.warning(
-                    "%s: its raw files are gone from %s; what was prepared from them is used",
-                    entry.name,
-                    root,
-                )
-            return splits
-        if mark is not None:
-            try:
+            mark = fingerprint(files) if files else None
+            splits = load_prepared(prepared, mark, options.verify)
+            if splits is not None:
+                if not files:
+                    log.warning(
+                        "%s: its raw files are gone from %s; it was prepared before", entry.name, root
+                    )
+                return splits
+            if mark is not None:
                 splits = assemble(entry, entry.read(root, files, options), options, memory_limit, root)
-            except OSError as error:
-                raise InputError(
-                    f"{error.filename or root} can't be read: {error.strerror or error}."
-                ) from error
-            save_prepared(prepared, splits, mark, options.verify)
-            return splits
+                save_prepared(prepared, splits, mark, options.verify)
+                return splits
+        except OSError as error:
+            raise unreadable(root, error) from error
     return None
+
+
+def unreadable(root: Path, error: OSError) -> InputError:
+    return InputError(f"{error.filename or root} can't be read: {error.strerror or error}.")
 
 
 def assemble(
     entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None
 ) -> Splits:
-    """A reading as stores; its photos are decoded, or left on disk if they would take more than memory_limit bytes."""
+    """A reading as stores; its photos decoded, or left on disk if they would take over memory_limit bytes."""
     parts = {"train": reading.train, "test": reading.test} | ({"val": reading.val} if reading.val else {})
     photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
     streamed = len(photos) * options.channels * options.size**2 > memory_limit
@@ -184,7 +193,9 @@ def absent(entry: Source, root: Path) -> str:
     """That a root has no such data, in the words that fit."""
     if not root.exists():
         return f"there is no folder {root}"
-    return f"{root} is no folder" if not root.is_dir() else f"{root} holds no {entry.name}"
+    if not root.is_dir():
+        return f"{root} is no folder"
+    return f"{root} holds no {'class folders of images' if entry.name == 'folder' else entry.name}"
 
 
 def fetch_hint(entry: Source, root: str | Path) -> str:
@@ -195,7 +206,7 @@ def fetch_hint(entry: Source, root: str | Path) -> str:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- download
+# -------------------------------------------------------------------------------------------------- download
 
 
 def offer_download(entry: Source) -> None:
@@ -218,7 +229,7 @@ def download_folder(entry: Source) -> Path:
     return cache_dir() / "raw" / entry.name
 
 
-# ---------------------------------------------------------------------------------------------------------- stand-in
+# -------------------------------------------------------------------------------------------------- stand-in
 
 
 def stand_in(entry: Source, options: Options, why: str) -> Splits:

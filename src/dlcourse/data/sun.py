@@ -1,4 +1,4 @@
-"""SUN-8: photos of eight kinds of scene, as the course chose them out of SUN, or chosen anew out of SUN397."""
+"""SUN-8: photos of eight kinds of scene, as the course chose them out of SUN, or drawn anew out of SUN397."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from dlcourse.data import synthetic
 from dlcourse.data.photos import list_photos
-from dlcourse.data.raw import DamagedFile, Options, Reading, Source, hash_file
+from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, hash_file
 
-# The course's classes, in its order, and the folders of SUN397 that they are taken from. SUN397 parts deserts and
-# waterfalls; all parts are taken.
+# The course's classes in its order, and the folders of SUN397 that they are drawn from: from all where SUN397 has
+# several kinds (of deserts, of waterfalls).
 CLASSES = {
     "aquarium": ["a/aquarium"],
     "desert": ["d/desert/sand", "d/desert/vegetation"],
@@ -25,7 +25,7 @@ TRAIN, TEST = 1177, 400
 
 
 def find(root: Path) -> list[Path]:
-    """The course's tree: eight folders, with its lists if they are there; else the same classes of a SUN397 tree."""
+    """The course's eight folders, after its lists where there; else the same classes of a SUN397 tree."""
     if all((root / name).is_dir() for name in CLASSES):
         lists = [root / name for name in LISTS]
         found = lists if all(path.is_file() for path in lists) else []
@@ -49,15 +49,15 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
         paths = [root / line for line in names.read_text().split("\n") if line.strip()]
         missing = next((path for path in paths if path not in there), None)
         if missing:
-            raise DamagedFile(missing, f"{missing} is missing: {names.name} names it.")
+            raise DamagedFileError(missing, f"{missing} is missing: {names.name} names it.")
         try:
             y = np.array(labels.read_text().split(), np.int64)
         except ValueError as error:
-            raise DamagedFile(labels, f"{labels} should hold a class number a line ({error}).") from None
+            raise DamagedFileError(labels, f"{labels} should hold a class number a line ({error}).") from None
         if len(y) != len(paths) or not len(y) or y.min() < 0 or y.max() >= len(CLASSES):
-            raise DamagedFile(
+            raise DamagedFileError(
                 labels,
-                f"{labels} should hold {len(paths)} class numbers from 0 to 7, one for each line of {names.name}.",
+                f"{labels} should hold {len(paths)} class numbers, 0 to 7, as {names.name} has lines.",
             )
         parts.append((paths, y))
     comparable = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
@@ -75,7 +75,7 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
 
 
 def draw(root: Path, files: list[Path]) -> Reading:
-    """Of each class 50 for testing and at most 150 for training (a quarter for testing where there are fewer than 200)."""
+    """Of each class 50 (of fewer than 200 a quarter) for testing, and at most 150 for training."""
     places = {folder: label for label, folders in enumerate(CLASSES.values()) for folder in folders}
     places |= {name: label for label, name in enumerate(CLASSES)}
     top = root if (root / files[0].relative_to(root).parts[0]).name != "SUN397" else root / "SUN397"
@@ -88,7 +88,7 @@ def draw(root: Path, files: list[Path]) -> Reading:
     for label, name in enumerate(CLASSES):
         members = rng.permutation(np.flatnonzero(y == label))
         if len(members) < 4:
-            raise DamagedFile(
+            raise DamagedFileError(
                 root / name, f"{root} holds {len(members)} photos of {name}: at least 4 are needed."
             )
         tests = min(50, len(members) // 4)

@@ -1,4 +1,4 @@
-"""Stand-ins that are drawn: letters from fonts, and colour images of textures and shapes. Seeded, the same everywhere.
+"""Stand-ins that are drawn: letters from fonts, and colour images of textures and shapes; seeded.
 
 They have the form of the data sets they stand for, can be learned, and prove nothing about them.
 """
@@ -13,16 +13,9 @@ from dlcourse.data.raw import Reading, Split
 from dlcourse.errors import InputError
 
 FONTS = (
-    ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold"]
-    + [
-        "DejaVuSerif",
-        "DejaVuSerif-Bold",
-        "DejaVuSerif-Italic",
-        "STIXGeneral",
-        "STIXGeneralBol",
-        "STIXGeneralItalic",
-    ]
-    + ["cmr10", "cmss10", "cmtt10", "cmb10"]
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10", "cmb10"),
 )
 
 
@@ -31,16 +24,14 @@ def made_from() -> list[Path]:
     return [Path(__file__)]
 
 
-# ---------------------------------------------------------------------------------------------------------- NIST36
+# ---------------------------------------------------------------------------------------------------- NIST36
 
 
 def fonts(pixels: int) -> list[ImageFont.FreeTypeFont]:
     """Matplotlib's fonts, found without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "NIST36's stand-in is drawn with matplotlib's fonts, and it is not installed: pip install matplotlib."
-        )
+        raise InputError("NIST36's stand-in is drawn with matplotlib's fonts: pip install matplotlib.")
     folder = Path(spec.submodule_search_locations[0], "mpl-data", "fonts", "ttf")
     return [
         ImageFont.truetype(folder / f"{name}.ttf", pixels)
@@ -50,17 +41,19 @@ def fonts(pixels: int) -> list[ImageFont.FreeTypeFont]:
 
 
 def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
-    """Grey images of 32×32, `counts` a class: some font's letter, turned, sheared, squeezed, thickened, blurred."""
+    """Grey images of 32×32, `counts` a class: a font's letter, turned, sheared, thickened, blurred."""
     rng = np.random.default_rng(36)
     drawn = [[draw_glyph(font, letter) for font in fonts(48)] for letter in classes]
-    parts = []
+    parts: list[Split] = []
     for count in counts:
         x = np.stack(
             [warp(letters[rng.integers(len(letters))], rng) for letters in drawn for _ in range(count)]
         )
         parts.append((x[:, None], np.repeat(np.arange(len(classes)), count)))
     return Reading(
-        *parts,
+        train=parts[0],
+        val=parts[1],
+        test=parts[2],
         classes=classes,
         comparable=False,
         detail="letters and digits drawn with matplotlib's fonts and warped, "
@@ -99,11 +92,11 @@ def warp(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
     return (255 - np.clip(small * rng.uniform(0.8, 1.3), 0, 255)).astype(np.uint8)
 
 
-# ------------------------------------------------------------------------------------------------------ colour images
+# --------------------------------------------------------------------------------------------- colour images
 
 
 def textures(classes: list[str], size: int, channels: int, counts: tuple[int, int, int]) -> Reading:
-    """A class is a grating behind (its direction and width), a shape before it and a pair of colours, all jittered."""
+    """A class is a grating (its direction and width) with a shape before it, in two colours, all jittered."""
     rng = np.random.default_rng(17)
     parts: list[Split] = []
     for count in counts:
@@ -114,10 +107,12 @@ def textures(classes: list[str], size: int, channels: int, counts: tuple[int, in
             )
         parts.append((x, np.repeat(np.arange(len(classes)), count)))
     return Reading(
-        *parts,
+        train=parts[0],
+        val=parts[1],
+        test=parts[2],
         classes=classes,
         comparable=False,
-        detail=f"drawn textures and shapes, {'/'.join(map(str, counts))} a class: only the form is that of the data",
+        detail=f"drawn textures and shapes, {'/'.join(map(str, counts))} a class: the data's form only",
     )
 
 

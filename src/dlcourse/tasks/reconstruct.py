@@ -62,9 +62,15 @@ class Reconstruct(Task):
         errors = (self.net(x) - x).square().flatten(1).mean(1)
         if not self.noise:
             return errors.mean(), (errors.detach(),)
-        generator = torch.Generator(x.device).manual_seed(EVAL_NOISE_SEED + len(self.records[stage]))
-        noisy = (self.net(add_noise(x, *self.noise, generator=generator)) - x).square().flatten(1).mean(1)
+        source = self.with_noise(x, len(self.records[stage]))
+        noisy = (self.net(source) - x).square().flatten(1).mean(1)
         return errors.mean(), (errors.detach(), noisy.detach())
+
+    def with_noise(self, x: Tensor, batch: int) -> Tensor:
+        """Images with the noise that the evaluation's batch number `batch` always has."""
+        assert self.noise is not None
+        generator = torch.Generator(x.device).manual_seed(EVAL_NOISE_SEED + batch)
+        return add_noise(x, *self.noise, generator=generator)
 
     def update(self, *record: Tensor) -> dict[str, Metric]:
         errors, *noisy = record

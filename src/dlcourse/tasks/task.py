@@ -20,6 +20,11 @@ def mode_of(metric: str) -> str:
     return "min" if metric.rsplit("/", 1)[-1].endswith(LOWER_IS_BETTER) else "max"
 
 
+def tidy(value: Any) -> float:
+    """A float32 figure as a float with the seven digits that it has: 0.9708 rather than 0.97079998254776."""
+    return float(f"{float(value):.7g}")
+
+
 class Task(L.LightningModule):
     """A network with what it is trained for.
 
@@ -53,6 +58,7 @@ class Task(L.LightningModule):
         self.loss_metric = MeanMetric()
         self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
         self.step_losses: Tensor | None = None  # of the last training epoch, one a step
+        self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
 
     # --- what a subclass says ---
 
@@ -99,12 +105,15 @@ class Task(L.LightningModule):
         step_losses = torch.stack(losses).float()
         self.loss_metric.update(step_losses, sizes)
         metrics: dict[str, Metric] = {"loss": self.loss_metric}
-        metrics |= self.update(*(torch.cat(column) for column in columns))
+        joined = tuple(torch.cat(column) for column in columns)
+        metrics |= self.update(*joined)
         self.log_dict({f"{stage}/{name}": metric.compute() for name, metric in metrics.items()})
         for metric in metrics.values():
             metric.reset()
         if stage == "train":
             self.step_losses = step_losses
+        if stage == "test":
+            self.tested = joined
 
     def on_train_epoch_start(self) -> None:
         for stage in self.records:  # an epoch that was cut short leaves no records to the next

@@ -1,0 +1,55 @@
+"""`python -m dlcourse.predict run=DIR images='photos/*.jpg'`: classes and probabilities of images, as csv."""
+
+import csv
+import glob
+import logging
+import sys
+from pathlib import Path
+
+from dlcourse import cli, runs
+from dlcourse.errors import InputError
+
+log = logging.getLogger(__name__)
+
+USAGE = """
+python -m dlcourse.predict run=DIR images=GLOB [out=FILE.csv] [invert=true]
+
+Classifies images with the best checkpoint of a run (of a sweep's directory: its best run). Each is read as the run's data
+were: in colour or grey, resized to the network's size, normalised. invert=true turns light on dark into dark on light and
+back, for a photo of dark digits on paper and a network of MNIST. Columns: file, class, probability, then the five
+likeliest classes with their probabilities. Without out=FILE the csv goes to the terminal.
+"""
+
+
+def main(argv: list[str]) -> None:
+    given = cli.arguments(argv, USAGE, ("run", "images"), ("out", "invert"))
+    invert = given.get("invert", "false")
+    if invert not in ("true", "false"):
+        raise InputError(f"invert={invert}: it can be true or false")
+    run = runs.find(given["run"])
+    pattern = str(Path(given["images"]).expanduser())
+    files = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not files:
+        raise InputError(f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')")
+    plain, result = runs.read_config(run), runs.read_result(run)
+    from dlcourse.engine import predict_images
+
+    rows = predict_images(run, plain, result, files, invert == "true")
+    header = ["file", "class", "probability"]
+    header += [f"{what}_{k + 1}" for k in range((len(rows[0]) - 3) // 2) for what in ("class", "probability")]
+    if "out" not in given:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        return
+    out = Path(given["out"]).expanduser()
+    try:
+        part = out.with_name(out.name + ".part")
+        with part.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        part.replace(out)
+    except OSError as error:
+        raise InputError(f"out={given['out']} can't be written: {error.strerror}") from None
+    log.info("%d images: %s", len(rows), out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

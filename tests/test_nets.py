@@ -1,0 +1,495 @@
+"""The networks: the reports' architectures, their shapes, initialisations, and the published weights."""
+
+import copy
+import functools
+import hashlib
+import http.server
+import math
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from dlcourse.errors import InputError
+from dlcourse.nets import (
+    CNN,
+    MLP,
+    Autoencoder,
+    Pretrained,
+    find_weights,
+    initialise,
+    pretrained,
+    read_weights,
+)
+
+DATA = Path(os.environ.get("DLCOURSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+HUJI_CNN: dict[str, Any] = dict(shape=[1, 28, 28], classes=10, channels=[32, 64], pool=[1, 2], hidden=[128])
+CMU_CNN: dict[str, Any] = dict(shape=[1, 32, 32], classes=36, channels=[20, 50], kernel=5, hidden=[512])
+FLOWERS: dict[str, Any] = dict(
+    shape=[3, 224, 224], classes=17, channels=[32, 64, 128], padding=1, hidden=[512]
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def weights_of(net: nn.Module) -> list[Tensor]:
+    return [m.weight for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+
+
+# --- the reports' architectures ---
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda: MLP([1, 28, 28], 10), 7_850),  # HUJI, the linear model
+        (lambda: MLP(4, 1, bias=False), 4),  # HUJI, the toy functions' linear model
+        (lambda: MLP([1, 28, 28], 10, [512, 512]), 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10),
+        (lambda: MLP(784, 5, [30, 20, 10]), 24_435),  # CS671
+        (lambda: MLP(1024, 36, [64], "sigmoid"), 67_940),  # CMU Q3
+        (lambda: MLP(784, 10, [128, 64], batch_norm=True), 109_770),  # two batch norms more than 109,386
+        (lambda: CNN(**HUJI_CNN), 1_199_882),  # 320 + 18,496 + 9216 * 128 + 128 + 1,290
+        (lambda: CNN(**CMU_CNN), 520 + 25_050 + 1250 * 512 + 512 + 512 * 36 + 36),
+        (lambda: CNN(**FLOWERS), 896 + 18_496 + 73_856 + 128 * 28 * 28 * 512 + 512 + 512 * 17 + 17),
+        (lambda: Autoencoder(784, [512, 128, 2]), 936_466),  # HUJI report 000
+        (lambda: Autoencoder(1024, [32, 32]), 2 * 1024 * 32 + 2 * 32 * 32 + 3 * 32 + 1024),  # CMU Q5
+        (lambda: Autoencoder(784, [64], tied=True), 784 * 64 + 64 + 784),
+        (lambda: Pretrained("mobilenet_v2", 8), 2_223_872 + 1281 * 8),  # CMU Q6.1.4
+        (lambda: Pretrained("squeezenet1_1", 17), 722_496 + 513 * 17),  # CMU Q6.2
+        (lambda: Pretrained("resnet18", 17), 11_176_512 + 513 * 17),
+    ],
+)
+def test_parameter_counts(build: Any, expected: int) -> None:
+    assert parameters(build()) == expected
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "outputs"),
+    [
+        (lambda: MLP(784, 10, [20], "gelu", dropout=0.5), (3, 784), 10),
+        (lambda: MLP([3, 8, 6], 7, (5, 4), "tanh"), (3, 3, 8, 6), 7),
+        (lambda: CNN(**HUJI_CNN, dropout_conv=0.25, dropout=0.5), (3, 1, 28, 28), 10),
+        (lambda: CNN(**CMU_CNN, batch_norm=True), (3, 1, 32, 32), 36),
+        (lambda: CNN([3, 9, 12], 4, [5], [3], 1, 3, ()), (3, 3, 9, 12), 4),
+        (lambda: Pretrained("mobilenet_v2", 8, shape=[3, 32, 32]), (3, 3, 32, 32), 8),
+        (lambda: Pretrained("squeezenet1_1", 8, dropout=0.0), (3, 3, 64, 48), 8),
+        (lambda: Pretrained("resnet18", 8), (3, 3, 32, 32), 8),
+    ],
+)
+def test_scores_have_a_row_an_image_and_every_parameter_learns(
+    net: Any, shape: tuple[int, ...], outputs: int
+) -> None:
+    built = net()
+    scores = built(torch.rand(shape))
+    assert scores.shape == (shape[0], outputs)
+    nn.functional.cross_entropy(scores, torch.arange(shape[0])).backward()
+    for name, parameter in built.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    assert built.first_layer.weight.grad.abs().max() > 0
+
+
+def test_an_mlp_is_the_formula() -> None:
+    net = MLP(6, 3, [4], "tanh")
+    first, last = weights_of(net)
+    x = torch.randn(5, 6)
+    b1, b2 = net.layers[0].bias, net.layers[-1].bias
+    torch.testing.assert_close(net(x), torch.tanh(x @ first.T + b1) @ last.T + b2)
+    assert net.first_layer.weight is first
+
+
+def test_without_hidden_layers_an_mlp_is_linear() -> None:
+    net = MLP(6, 3, bias=False)
+    x, y = torch.randn(2, 5, 6)
+    torch.testing.assert_close(net(2 * x - y), 2 * net(x) - net(y))
+
+
+def test_hidden_layers_are_linear_norm_activation_dropout() -> None:
+    kinds = [type(layer) for layer in MLP(4, 2, [3], "sigmoid", batch_norm=True, dropout=0.1).layers]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.Sigmoid, nn.Dropout, nn.Linear]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_a_cnn_is_convolution_activation_pooling(activation: str) -> None:
+    """Pooling before a rising activation changes nothing; gelu falls and rises, and keeps its place."""
+    net = CNN([2, 10, 10], 3, [4, 5], [3, 2], [1, 0], [2, 1], [6], activation)
+    act = {"relu": torch.relu, "tanh": torch.tanh, "gelu": nn.functional.gelu}[activation]
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    linears = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    x = torch.randn(4, 2, 10, 10)
+    h = nn.functional.max_pool2d(act(nn.functional.conv2d(x, convs[0].weight, convs[0].bias, padding=1)), 2)
+    h = act(nn.functional.conv2d(h, convs[1].weight, convs[1].bias))
+    h = act(linears[0](h.flatten(1)))
+    torch.testing.assert_close(net(x), linears[1](h))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    net = CNN(**HUJI_CNN, dropout_conv=0.25, dropout=0.5)
+    x = torch.rand(2, 1, 28, 28)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+    assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.25, 0.5]
+
+
+# --- autoencoders ---
+
+
+def test_an_autoencoder_mirrors_itself_and_keeps_the_shape() -> None:
+    net = Autoencoder([1, 8, 6], [20, 7, 3], "tanh", code_activation="identity")
+    assert [tuple(w.shape) for w in weights_of(net)] == [(20, 48), (7, 20), (3, 7), (7, 3), (20, 7), (48, 20)]
+    x = torch.rand(5, 1, 8, 6)
+    code = net.encode(x)
+    assert net.code_size == 3 and code.shape == (5, 3)
+    assert net.decode(code).shape == net(x).shape == x.shape
+    assert net(x.flatten(1)).shape == (5, 48)
+    assert torch.equal(net(x), net.decode(code))
+    assert 0 <= net(x).min() and net(x).max() <= 1  # sigmoid
+
+
+def test_the_code_has_its_own_activation() -> None:
+    x = torch.rand(50, 12)
+    assert Autoencoder(12, [6, 4]).encode(x).min() >= 0
+    assert Autoencoder(12, [6, 4], code_activation="identity").encode(x).min() < 0
+    assert Autoencoder(12, [6, 4], output_activation="identity")(x).min() < 0
+
+
+def test_tied_weights_are_the_encoders_transposed() -> None:
+    net = Autoencoder([12], [6, 4], "tanh", tied=True)
+    assert [name for name, _ in net.named_parameters() if "decoder" in name] == [
+        "decoder.0.bias",
+        "decoder.1.bias",
+    ]
+    first, code = weights_of(net.encoder)
+    z = torch.randn(3, 4)
+    expected = torch.sigmoid(
+        torch.tanh(z @ code + net.decoder[0].bias) @ first + net.decoder[1].bias  # type: ignore[operator]
+    )
+    torch.testing.assert_close(net.decode(z), expected)
+    net.decode(z).sum().backward()  # the decoder alone moves the encoder's weights
+    assert first.grad is not None and first.grad.abs().max() > 0
+
+
+def test_a_tied_copy_stands_alone_and_loads_what_it_saved() -> None:
+    net = Autoencoder(12, [4], tied=True)
+    twin = copy.deepcopy(net)
+    other = Autoencoder(12, [4], tied=True)
+    other.load_state_dict(net.state_dict())
+    x = torch.rand(3, 12)
+    assert torch.equal(net(x), twin(x)) and torch.equal(net(x), other(x))
+    with torch.no_grad():
+        twin.first_layer.weight.zero_()
+    assert not torch.equal(net(x), twin(x))
+
+
+# --- initialisation ---
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation", "bound"),
+    [
+        ("xavier", math.sqrt(2 / (400 + 300)), math.sqrt(6 / (400 + 300))),
+        ("xavier_normal", math.sqrt(2 / (400 + 300)), math.inf),
+        ("he", math.sqrt(2 / 400), math.inf),
+        ("normal", 0.05, math.inf),
+        ("normal:0.5", 0.5, math.inf),
+        ("uniform:0.3", 0.3 / math.sqrt(3), 0.3),
+    ],
+)
+def test_initial_weights_have_the_promised_distribution(init: str, deviation: float, bound: float) -> None:
+    layer = MLP(400, 300, init=init).first_layer
+    w = layer.weight.detach()
+    assert w.std().item() == pytest.approx(deviation, rel=0.02)
+    assert abs(w.mean().item()) < 5 * deviation / math.sqrt(w.numel())
+    assert w.abs().max() <= bound
+    if bound < math.inf:
+        assert w.abs().max() > 0.99 * bound
+    assert not layer.bias.any()
+
+
+def test_xavier_counts_a_convolutions_whole_field() -> None:
+    w = CNN([3, 20, 20], 2, [64], 5, init="xavier").first_layer.weight
+    bound = math.sqrt(6 / (25 * 3 + 25 * 64))
+    assert 0.98 * bound < w.abs().max() <= bound
+
+
+def test_default_is_pytorchs_own() -> None:
+    net = MLP(7, 5)
+    torch.manual_seed(0)
+    assert torch.equal(net.first_layer.weight, nn.Linear(7, 5).weight)
+
+
+def test_from_zeros_only_the_output_bias_learns() -> None:
+    """With tanh units the hidden layer is 0, and so are the gradients of all weights, for ever (CMU theory)."""
+    net = MLP(6, 3, [4, 4], "tanh", init="zeros")
+    optimizer = torch.optim.SGD(net.parameters(), 0.5)
+    x, y = torch.randn(8, 6), torch.tensor([0, 1, 1, 1, 1, 2, 2, 2])
+    for _ in range(10):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    assert not any(w.any() for w in weights_of(net))
+    assert net.layers[-1].bias.abs().min() > 0
+
+
+def test_batch_norm_keeps_its_own_start() -> None:
+    net = MLP(4, 2, [3], init="zeros", batch_norm=True)
+    assert torch.equal(net.layers[1].weight, torch.ones(3))
+
+
+def test_autoencoders_and_cnns_are_initialised_too() -> None:
+    for net in (Autoencoder(9, [4, 2], init="zeros"), CNN(**CMU_CNN, init="zeros")):
+        assert not any(p.any() for p in net.parameters())
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        nets.append(MLP(9, 4, [5], init="xavier"))
+    assert all(torch.equal(a, b) for a, b in zip(*(n.parameters() for n in nets), strict=True))
+
+
+# --- wrong arguments ---
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: MLP(784, 10, [0]), "hidden: .* at least 1, not \\[0\\]"),
+        (lambda: MLP(784, 10, [12.5]), "hidden: "),  # type: ignore[list-item]
+        (lambda: MLP(784, 10, 64), "hidden: "),  # type: ignore[arg-type]
+        (lambda: MLP(784, 10, "64"), "hidden: "),  # type: ignore[arg-type]
+        (lambda: MLP(0, 10), "inputs: "),
+        (lambda: MLP([1, 28, -1], 10), "inputs: "),
+        (lambda: MLP([], 10), "inputs: "),
+        (lambda: MLP(784, 0), "outputs: "),
+        (lambda: MLP(784, 10, activation="rellu"), "activation: no 'rellu' \\(did you mean relu\\?\\)"),
+        (lambda: MLP(784, 10, [5], dropout=1.0), "dropout: .* not 1.0"),
+        (lambda: MLP(784, 10, init="xavir"), "init: .*did you mean xavier"),
+        (lambda: MLP(784, 10, init="zeros:1"), "init: zeros takes no number"),
+        (lambda: MLP(784, 10, init="normal:big"), "init: .*'big'"),
+        (lambda: MLP(784, 10, init="normal:-1"), "init: "),
+        (lambda: CNN([28, 28], 10), "shape: "),
+        (
+            lambda: CNN([1, 4, 28], 10, [3, 3], 3, pool=2),
+            "shape: .*kernel 3 of convolution layer 2 of 2 meets 1 x 13",
+        ),
+        (
+            lambda: CNN([1, 4, 4], 10, [3], 3, pool=3),
+            "shape: .*pool 3 of convolution layer 1 of 1 meets 2 x 2",
+        ),
+        (lambda: CNN([1, 28, 28], 10, []), "channels: "),
+        (lambda: CNN([1, 28, 28], 10, [3, 3], [3, 3, 3]), "kernel: .*each of 2 convolutions"),
+        (lambda: CNN([1, 28, 28], 10, padding=-1), "padding: "),
+        (lambda: CNN([1, 28, 28], 10, pool=0), "pool: "),
+        (lambda: CNN([1, 28, 28], 10, dropout_conv=-0.1), "dropout_conv: "),
+        (lambda: CNN([1, 28, 28], 0), "classes: "),
+        (lambda: Autoencoder(784, []), "widths: "),
+        (lambda: Autoencoder(784, [4], code_activation="linear"), "code_activation: "),
+        (lambda: Autoencoder(784, [4], output_activation="sigmoit"), "output_activation: .*sigmoid"),
+        (lambda: Pretrained("mobilenet", 8), "name: .*did you mean mobilenet_v2"),
+        (lambda: Pretrained("mobilenet_v2", 8, shape=[1, 28, 28]), "shape: "),
+        (lambda: Pretrained("squeezenet1_1", 8, shape=[3, 16, 64]), "shape: .*17"),
+        (lambda: initialise(nn.Linear(2, 2), "uniform:nan"), "init: "),
+    ],
+)
+def test_a_wrong_argument_is_named_first(build: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1", "resnet18"])
+def test_the_smallest_image_a_pretrained_network_takes_goes_through(name: str) -> None:
+    side = pretrained.architectures[name]
+    assert Pretrained(name, 2, shape=[3, side, side]).eval()(torch.rand(1, 3, side, side)).shape == (1, 2)
+
+
+# --- published weights ---
+
+HEADS = {"mobilenet_v2": ("classifier.1", 1), "squeezenet1_1": ("classifier.1", 1), "resnet18": ("fc", 1)}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_with_torchvisions_weights_the_backbone_is_torchvisions(name: str) -> None:
+    reference = torchvision.models.get_model(name, weights=None).eval()
+    net = Pretrained(name, 1000).eval()
+    path, ours = HEADS[name]
+    fresh = net.head[ours].weight.detach().clone()
+    net.load_imagenet(reference.state_dict())
+    assert torch.equal(net.head[ours].weight, fresh)
+    net.head[ours].load_state_dict(reference.get_submodule(path).state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(net(x), reference(x))
+    torch.testing.assert_close(net.head(net.features(x)), reference(x))
+
+
+def test_another_networks_weights_are_refused_with_their_keys() -> None:
+    net = Pretrained("squeezenet1_1", 5)
+    before = copy.deepcopy(net.state_dict())
+    good = torchvision.models.get_model("squeezenet1_1", weights=None).state_dict()
+    with pytest.raises(
+        ValueError, match=r"^weights: .*squeezenet1_1.* no features\.0\.weight.*; unknown conv1\.weight"
+    ):
+        net.load_imagenet(torchvision.models.get_model("resnet18", weights=None).state_dict())
+    with pytest.raises(ValueError, match=r"wrongly shaped classifier\.1\.bias \[17\] instead of \[1000\]"):
+        net.load_imagenet(good | {"classifier.1.bias": torch.zeros(17)})
+    with pytest.raises(ValueError, match=r"no features\.3\.squeeze\.bias$"):
+        net.load_imagenet({k: v for k, v in good.items() if k != "features.3.squeeze.bias"})
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_weights_from_before_batch_counters_load() -> None:
+    state = torchvision.models.get_model("resnet18", weights=None).state_dict()
+    Pretrained("resnet18", 5).load_imagenet({k: v for k, v in state.items() if "num_batches" not in k})
+
+
+def test_weights_none_and_a_path(tmp_path: Path) -> None:
+    nothing = {"file": None, "sha256": None, "published": False}
+    assert find_weights("mobilenet_v2", "none") == find_weights("mobilenet_v2", None) == (None, nothing)
+    file = tmp_path / "mine.pth"
+    torch.save({"a": torch.ones(2)}, file)
+    path, about = find_weights("mobilenet_v2", str(file))
+    assert path == file and not about["published"]
+    assert about["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert torch.equal(read_weights(file)["a"], torch.ones(2))
+    with pytest.raises(InputError, match=r"no file .*absent\.pth"):
+        find_weights("mobilenet_v2", tmp_path / "absent.pth")
+    with pytest.raises(InputError, match="did you mean mobilenet_v2"):
+        find_weights("mobilenetv2", "imagenet")
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", {"model": {"a": torch.ones(1)}}, [torch.ones(1)], {}, {"a": Code()}]
+)
+def test_a_file_that_is_no_state_dict_is_refused_and_never_run(
+    content: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(InputError, match=r"weights\.pth (is not|holds no)") as caught:
+        read_weights(file)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty torch.hub cache, and no data folder."""
+    before = torch.hub.get_dir()
+    monkeypatch.delenv("DLCOURSE_DATA", raising=False)
+    torch.hub.set_dir(tmp_path / "hub")
+    yield tmp_path / "hub" / "checkpoints"
+    torch.hub.set_dir(before)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web server on loopback, and the folder that it serves."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}", folder
+        web.shutdown()
+
+
+def test_imagenet_weights_are_downloaded_once_and_checked(
+    hub: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = server
+    torch.save({"a": torch.ones(2)}, folder / "made")
+    digits = hashlib.sha256((folder / "made").read_bytes()).hexdigest()[:8]
+    file = (folder / "made").rename(folder / f"resnet18-{digits}.pth")
+    monkeypatch.setattr(pretrained, "published_url", lambda name: f"{url}/{file.name}")
+    path, about = find_weights("resnet18", "imagenet")
+    assert path == hub / file.name and about["published"]
+    file.unlink()
+    assert find_weights("resnet18", "imagenet") == (path, about)  # from the cache
+
+
+def test_a_damaged_download_is_refused_and_not_kept(
+    hub: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = server
+    (folder / "resnet18-00000000.pth").write_bytes(b"something else")
+    monkeypatch.setattr(pretrained, "published_url", lambda name: f"{url}/resnet18-00000000.pth")
+    with pytest.raises(InputError, match="invalid hash"):
+        find_weights("resnet18", "imagenet")
+    assert not list(hub.iterdir())
+
+
+def test_without_a_network_the_sentence_says_where_to_put_the_file(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:  # bound, never listening: refuses connections
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/resnet18-00000000.pth"
+        monkeypatch.setattr(pretrained, "published_url", lambda name: url)
+        with pytest.raises(
+            InputError, match=r"resnet18-00000000\.pth .*weights/resnet18\.pth.*model\.weights=none"
+        ):
+            find_weights("resnet18", "imagenet", tmp_path)
+        with pytest.raises(InputError, match="put it at .*hub/checkpoints/resnet18-00000000.pth"):
+            find_weights("resnet18", "imagenet")
+
+
+def test_the_data_folder_comes_first(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights" / "resnet18.pth"
+    file.parent.mkdir()
+    torch.save({"a": torch.ones(1)}, file)
+    path, about = find_weights("resnet18", "imagenet", tmp_path)
+    assert path == file and not about["published"]
+    monkeypatch.setenv("DLCOURSE_DATA", str(tmp_path))
+    assert find_weights("resnet18", "imagenet") == (path, about)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1", "resnet18"])
+def test_torchvision_publishes_the_file_the_docs_name(name: str) -> None:
+    assert Path(pretrained.published_url(name)).name in (
+        "mobilenet_v2-b0353104.pth",
+        "squeezenet1_1-b8a52dc0.pth",
+        "resnet18-f37072fd.pth",
+    )
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
+def test_the_real_weights_load_strictly(name: str) -> None:
+    if not (DATA / "weights" / f"{name}.pth").is_file():
+        pytest.skip(f"no real weights: {DATA / 'weights'} is missing (set DLCOURSE_DATA)")
+    path, about = find_weights(name, "imagenet", DATA)
+    assert path is not None and len(about["sha256"]) == 64
+    state = read_weights(path)
+    torchvision.models.get_model(name, weights=None).load_state_dict(state, strict=True)
+    net = Pretrained(name, 8)
+    before = net.first_layer.weight.detach().clone()
+    net.load_imagenet(state)
+    assert torch.equal(
+        net.first_layer.weight, state["features.0.0.weight" if name[0] == "m" else "features.0.weight"]
+    )
+    assert not torch.equal(net.first_layer.weight, before)

@@ -15,7 +15,9 @@ def locate(target: Any, kind: type[T], key: str) -> type[T]:
 
     Looking at what the name leads to, rather than at the name alone, also refuses `torch.serialization.os.system`.
     """
-    refused = InputError(f"{key}._target_={target}: only {kind.__name__} classes of {', '.join(ALLOWED)} may be named there")
+    refused = InputError(
+        f"{key}._target_={target}: only {kind.__name__} classes of {', '.join(ALLOWED)} may be named there"
+    )
     if not isinstance(target, str) or target.split(".")[0] not in ALLOWED or "." not in target:
         raise refused
     module, name = target.rsplit(".", 1)

@@ -10,7 +10,9 @@ from typing import Any
 from dlcourse.errors import InputError, or_list
 
 
-def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+def arguments(
+    argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, str]:
     """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts so.
 
     Prints `usage` and leaves for --help; raises InputError for a key that is unknown, twice there or missing.
@@ -23,7 +25,9 @@ def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: 
     for argument in argv:
         key, equals, value = argument.partition("=")
         if not equals or not key:
-            raise InputError(f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})")
+            raise InputError(
+                f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})"
+            )
         if key not in known and not any(k.endswith(".") and key.startswith(k) for k in known):
             close = difflib.get_close_matches(key, known, 2)
             raise InputError(f"there is no {key}= here{f'; did you mean {or_list(close)}' if close else ''}"

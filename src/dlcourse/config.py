@@ -38,7 +38,9 @@ def _image_shape(channels: int, *sides: int | None) -> list[int]:
 def _folder_classes(root: str | None) -> int:
     """How many classes a folder of images has: its sub-folders, or those of its train/."""
     if root is None:
-        raise InputError("data.root is missing: the folder that holds <class>/*.jpg or {train,val,test}/<class>/*.jpg")
+        raise InputError(
+            "data.root is missing: the folder that holds <class>/*.jpg or {train,val,test}/<class>/*.jpg"
+        )
     top = Path(root).expanduser()
     if not top.is_dir():
         raise InputError(f"data.root={root}: there is no such folder")
@@ -68,7 +70,9 @@ def _number(value: Any) -> bool:
 
 
 def _whole(low: int) -> Rule:
-    return (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low), f"a whole number from {low} up"
+    return (
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
+    ), f"a whole number from {low} up"
 
 
 def _between(low: float, high: float, text: str) -> Rule:
@@ -79,7 +83,9 @@ def _one_of(*options: Any) -> Rule:
     def ok(value: Any) -> bool:
         return any(value is o or (type(value) is type(o) and value == o) for o in options)
 
-    return ok, or_list(["null" if o is None else str(o).lower() if isinstance(o, bool) else o for o in options])
+    return ok, or_list(
+        ["null" if o is None else str(o).lower() if isinstance(o, bool) else o for o in options]
+    )
 
 
 def _or(*rules: Rule) -> Rule:
@@ -103,7 +109,10 @@ PER_CLASS: Rule = (
 
 RULES: dict[str, Rule] = {
     "seed": _whole(0),
-    "name": ((lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v), "a text without / and ="),
+    "name": (
+        (lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v),
+        "a text without / and =",
+    ),
     "data.root": _or(NULL, TEXT),
     "data.source": _one_of("auto", "real", "stand-in"),
     "data.size": _or(NULL, _whole(1)),
@@ -297,7 +306,11 @@ def _check_key(override: Override, base: DictConfig) -> None:
     if override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra."):
         return
     missing = object()
-    current = OmegaConf.select(base, key, default=missing, throw_on_missing=False) if _selectable(base, key) else None
+    current = (
+        OmegaConf.select(base, key, default=missing, throw_on_missing=False)
+        if _selectable(base, key)
+        else None
+    )
     if current is missing:
         keys = list(flat(_unresolved(base)))
         branches = {k.rsplit(".", n)[0] for k in keys for n in range(1, k.count(".") + 1)}

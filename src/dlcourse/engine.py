@@ -40,7 +40,9 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
     """
     check(plain)
     if not resume and (run / runs.RESULT).is_file() and main_process():
-        raise InputError(f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir")
+        raise InputError(
+            f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir"
+        )
     quiet()
     torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
     began = time.monotonic()
@@ -84,7 +86,12 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         if main_process():
             runs.write_config(run, plain)
             runs.write_result(run, result)
-        trainer.fit(task, datamodule=data, ckpt_path=runs.checkpoint(run, runs.LAST) if resume else None, weights_only=True)
+        trainer.fit(
+            task,
+            datamodule=data,
+            ckpt_path=runs.checkpoint(run, runs.LAST) if resume else None,
+            weights_only=True,
+        )
         if trainer.interrupted:
             raise KeyboardInterrupt
         summary(result, keep, time.monotonic() - began)
@@ -115,7 +122,9 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
     return None if score is None or math.isnan(score) else float(score)
 
 
-def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:
+def assemble(
+    plain: dict[str, Any], run: Path, resume: bool = False
+) -> tuple[Task, DataModule, L.Trainer, Keep]:
     """Everything that a run needs, built from its config and tried on an empty batch; no data are read yet."""
     seed = plain["seed"]
     L.seed_everything(seed, verbose=False)
@@ -173,7 +182,9 @@ def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
             task.net(torch.zeros(2, *data.shape))
     except (RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"model={plain['model']['name']} does not take data.shape={list(data.shape)}: {first}") from None
+        raise InputError(
+            f"model={plain['model']['name']} does not take data.shape={list(data.shape)}: {first}"
+        ) from None
     task.train()
 
 
@@ -181,9 +192,13 @@ def check_monitor(task: Task, plain: dict[str, Any]) -> None:
     for key in ("model", "stopping"):
         monitor = plain[key].get("monitor")
         if monitor is not None and monitor not in task.metric_names():
-            raise InputError(f"{key}.monitor={monitor} is not logged: it can be {or_list(task.metric_names(), 40)}")
+            raise InputError(
+                f"{key}.monitor={monitor} is not logged: it can be {or_list(task.metric_names(), 40)}"
+            )
         if monitor is not None and monitor.startswith("test/"):
-            raise InputError(f"{key}.monitor={monitor}: the test set is only for testing; data.val=test makes it val/...")
+            raise InputError(
+                f"{key}.monitor={monitor}: the test set is only for testing; data.val=test makes it val/..."
+            )
 
 
 def check_devices(options: dict[str, Any]) -> None:
@@ -191,7 +206,9 @@ def check_devices(options: dict[str, Any]) -> None:
     if options["accelerator"] == "gpu":
         found = torch.cuda.device_count()
         if not found:
-            raise InputError("trainer.accelerator=gpu: torch finds no CUDA GPU here; trainer=cpu trains without one")
+            raise InputError(
+                "trainer.accelerator=gpu: torch finds no CUDA GPU here; trainer=cpu trains without one"
+            )
         if isinstance(options["devices"], int) and options["devices"] > found:
             raise InputError(f"trainer.devices={options['devices']}: there are {found} GPUs here")
 
@@ -219,7 +236,9 @@ def load_task(run: Path) -> Task:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} is damaged or no checkpoint of a run: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"{path} is damaged or no checkpoint of a run: {str(error).splitlines()[0]}"
+        ) from None
     return task.eval()
 
 
@@ -253,7 +272,12 @@ def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str
     options = {k: plain["trainer"][k] for k in ("accelerator", "precision", "limit_test_batches")}
     options = {k: v for k, v in options.items() if v is not None}
     trainer = L.Trainer(
-        **options, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        **options,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     metrics = evaluate(trainer, task, data, split)
     assert data.provenance is not None
@@ -266,14 +290,21 @@ def predict_images(
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
     task, data = load_task(run), build_data(plain)
     if not isinstance(task, Classify):
-        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+        raise InputError(
+            f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes"
+        )
     classes = result["data"]["classes"]
     channels, side = data.shape[0], data.read_options["size"] or data.shape[-1]
     rows: list[list[Any]] = []
     with torch.inference_mode():
         for i in range(0, len(files), data.eval_batch_size):
             batch = files[i : i + data.eval_batch_size]
-            x = torch.stack([torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch])
+            x = torch.stack(
+                [
+                    torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy())
+                    for file in batch
+                ]
+            )
             x = 255 - x if invert else x
             p, k = task.probabilities(data.transform(x)).sort(descending=True, stable=True)
             for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
@@ -295,7 +326,11 @@ def announce(result: dict[str, Any]) -> None:
     if data["source"] != "real":
         log.warning(stand_in_line(result))
     if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
-        log.info("weights: %s is not torchvision's published file (sha256 %s...)", weights["file"], weights["sha256"][:8])
+        log.info(
+            "weights: %s is not torchvision's published file (sha256 %s...)",
+            weights["file"],
+            weights["sha256"][:8],
+        )
 
 
 def stand_in_line(result: dict[str, Any]) -> str:
@@ -337,7 +372,11 @@ def hparams(plain: dict[str, Any]) -> dict[str, Any]:
 
 def device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
 
 
@@ -353,7 +392,13 @@ def quiet() -> None:
     """Leave out what Lightning says on every run, and its advice that is wrong for data in memory."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*Checkpoint directory.*exists.*", ".*treespec.*", ".*LeafSpec.*", ".*logging interval.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists.*",
+        ".*treespec.*",
+        ".*LeafSpec.*",
+        ".*logging interval.*",
+    ):
         warnings.filterwarnings("ignore", text)
 
 

@@ -38,7 +38,9 @@ def main(argv: list[str]) -> dict[str, float]:
             note = "  as recorded" if recorded[name] == value else f"  recorded: {recorded[name]}"
         log.info("%-16s %s%s", name, value, note)
     if "out" in given:
-        Path(given["out"]).write_text(json.dumps({"run": str(run), "split": split, "metrics": metrics}, indent=2) + "\n")
+        Path(given["out"]).write_text(
+            json.dumps({"run": str(run), "split": split, "metrics": metrics}, indent=2) + "\n"
+        )
     return metrics
 
 

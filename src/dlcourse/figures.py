@@ -29,11 +29,10 @@ STAGES = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2]}
 BLUES = LinearSegmentedColormap.from_list(
     "white-blue", ["#ffffff", "#cfe3f1", "#6aaed6", "#1f6fb0", "#08306b"]
 )
-# 63 steps: one is white, and the noise of weights makes a PNG half as large as with 256.
+# 63 steps: the middle one is white, and the noise of weights makes a smaller PNG than with 256.
 SIGNED = LinearSegmentedColormap.from_list(
     "blue-white-red", ["#08519c", "#6aaed6", "#f7f7f7", "#ef8a62", "#a50f15"], N=63
-)
-SIGNED.set_bad("#ffffff")
+).with_extremes(bad="white")
 DPI = 130
 SMALL, NORMAL, TITLE = 7.5, 8.5, 10.0
 HALO = [withStroke(linewidth=2.2, foreground="white")]
@@ -215,7 +214,7 @@ def weight_images(
     else:
         sheet, _ = mosaic(w, columns, fill=np.nan)
         scale = ""
-    wide = min(max(0.62 * columns, 3.2), 6.2)
+    wide = min(max(0.55 * columns, 3.0), 5.5)
     fig, (ax,) = panels(1, 1, width=wide + 0.6, height=wide * sheet.shape[0] / sheet.shape[1] + 0.6)
     if w.ndim == 4:
         ax.imshow(sheet, interpolation="nearest")

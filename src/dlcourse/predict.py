@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
     pattern = str(Path(given["images"]).expanduser())
     files = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not files:
-        raise InputError(f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')")
+        raise InputError(
+            f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')"
+        )
     plain, result = runs.read_config(run), runs.read_result(run)
     from dlcourse.engine import predict_images
 

@@ -71,7 +71,9 @@ def find(path: str | Path) -> Path:
     if top.is_file() or not top.exists():
         parent = top.parent if top.is_file() and (top.parent / RESULT).is_file() else None
         hint = f"; its run is run={parent}" if parent else ""
-        raise InputError(f"run={path}: {'that is a file, not a' if top.is_file() else 'there is no such'} directory{hint}")
+        raise InputError(
+            f"run={path}: {'that is a file, not a' if top.is_file() else 'there is no such'} directory{hint}"
+        )
     if (top / RESULT).is_file():
         return top
     runs = sorted(p.parent for p in top.glob(f"*/{RESULT}"))
@@ -84,7 +86,9 @@ def find(path: str | Path) -> Path:
         raise InputError(f"run={path}: none of its {len(runs)} runs is done ({states})")
     monitors = sorted({r["monitor"] for r in done.values()})
     if len(monitors) > 1:
-        raise InputError(f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them")
+        raise InputError(
+            f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them"
+        )
     sign = -1 if next(iter(done.values())).get("mode") == "min" else 1
     return max(done, key=lambda run: sign * done[run]["score"])
 
@@ -103,7 +107,9 @@ def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
 
 def checkpoint(run: Path, name: str = BEST) -> Path:
     if not (run / name).is_file():
-        raise InputError(f"run={run} has no {name}: it ended ({read_result(run)['status']}) before the first was written")
+        raise InputError(
+            f"run={run} has no {name}: it ended ({read_result(run)['status']}) before the first was written"
+        )
     return run / name
 
 

@@ -29,7 +29,9 @@ def job(cfg: DictConfig) -> float | None:
         plain = resolved(cfg)
         if sweep and plain["trainer"]["devices"] != 1:
             raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
-        from dlcourse.engine import train  # here, because importing torch takes seconds that a typo should not
+        from dlcourse.engine import (
+            train,
+        )  # here, because importing torch takes seconds that a typo should not
 
         return train(plain, run, command)
     except InputError as error:

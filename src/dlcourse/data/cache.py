@@ -1,7 +1,7 @@
 """Prepared data sets on disk: a file per data set, root and options, served while raw files stay the same.
 
-A file is written under a temporary name and renamed, so that nobody ever sees half of it, and mapped into memory,
-so that several runs share one copy. It outlives its raw files: a machine may go offline.
+A file is written under a temporary name and renamed, so that nobody ever sees half of it, and mapped into
+memory, so that several runs share one copy. It outlives its raw files: a machine may go offline.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ def fingerprint(files: Iterable[Path]) -> str:
 def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits | None:
     """The data set prepared at `path`; None if there is none, or one of other raw files than `fingerprint`'s.
 
-    fingerprint=None takes it whatever it was made from (the raw files are gone). verified=True refuses one made
-    without a check of the raw files.
+    fingerprint=None takes it whatever it was made from (the raw files are gone). verified=True refuses
+    one made without a check of the raw files.
     """
     try:
         if not path.is_file():
@@ -66,12 +66,13 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
 def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) -> None:
     """Writes a data set to `path`, whole or not at all; it only says so if it can't."""
     stores = {"train": splits.train, "val": splits.val, "test": splits.test}
-    if not all(isinstance(store, Tensors) for store in stores.values() if store is not None):
+    tensors = {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)}
+    if len(tensors) < sum(store is not None for store in stores.values()):
         return  # photos that don't fit in memory stay where they are
     saved = {
         "fingerprint": fingerprint,
         "verified": verified,
-        "splits": {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)},
+        "splits": tensors,
         "classes": list(splits.classes),
         "provenance": asdict(splits.provenance),
     }
@@ -86,5 +87,6 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
         log.warning(
             "can't keep the prepared data in %s (%s): they are prepared anew each time", path.parent, error
         )
+    finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -35,20 +35,19 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         raise InputError(f"{root / 'train'} has no class folders: put the images of a class in train/CLASS.")
     if not own:
         x, y = labelled(root, files, classes)
-        train, val, test = split(x, y, (0.7, 0.15, 0.15), root)
-        return reading(train, val, test, classes, "split 70/15/15")
+        drawn = split(x, y, (0.7, 0.15, 0.15), root)
+        return reading(drawn[0], drawn[1], drawn[2], classes, "split 70/15/15")
 
     parts = {
         name: labelled(root / name, [path for path in files if path.is_relative_to(root / name)], classes)
         for name in split_names
         if name in tops
     }
-    train, test = parts["train"], parts.get("test")
-    detail = "with its own splits"
-    if test is None:
-        train, test = split(*train, (0.85, 0.15), root)
-        detail = "without a test folder: 15 % of train are kept for it"
-    return reading(train, parts.get(split_names[1]), test, classes, detail)
+    val = parts.get(split_names[1])
+    if "test" in parts:
+        return reading(parts["train"], val, parts["test"], classes, "with its own splits")
+    train, test = split(*parts["train"], (0.85, 0.15), root)
+    return reading(train, val, test, classes, "without a test folder: 15 % of train are kept for it")
 
 
 def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[Path], np.ndarray]:

@@ -170,7 +170,9 @@ class DataModule(L.LightningDataModule):
             if limit is not None and limit < len(chosen):
                 generator = Generator().manual_seed(mix(SPLIT_SEED, 1))
                 chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit].sort().values]
-            self.splits[split] = Examples(stores[split], chosen, _renumber(stores[split].y[chosen], kept, data.classes))
+            self.splits[split] = Examples(
+                stores[split], chosen, _renumber(stores[split].y[chosen], kept, data.classes)
+            )
         self._check_shape()
         self._set_scale()
 
@@ -186,7 +188,9 @@ class DataModule(L.LightningDataModule):
             elif isinstance(kept, int) and 0 <= kept < len(classes):
                 out.append(kept)
             else:
-                raise InputError(f"data.classes_kept: {self.name} has no class {kept} (it has {or_list(classes, 40)})")
+                raise InputError(
+                    f"data.classes_kept: {self.name} has no class {kept} (it has {or_list(classes, 40)})"
+                )
         return out
 
     def _divide(self, data: Splits, kept: list[int]) -> tuple[dict[str, Tensor], dict[str, Store]]:
@@ -197,7 +201,9 @@ class DataModule(L.LightningDataModule):
         generator = Generator().manual_seed(mix(SPLIT_SEED))
         if self.per_class is not None:
             stores = dict.fromkeys(SPLITS, data.train)
-            index = dict(zip(SPLITS, _per_class(data.train.y, kept, list(self.per_class), generator), strict=True))
+            index = dict(
+                zip(SPLITS, _per_class(data.train.y, kept, list(self.per_class), generator), strict=True)
+            )
         elif self.val == "test":
             stores["val"], index["val"] = stores["test"], index["test"]
         elif self.val is not None or data.val is None:
@@ -209,7 +215,9 @@ class DataModule(L.LightningDataModule):
             if data.val is not None and isinstance(share, int | float):
                 n = min(n, len(train))
             if not 0 < n < len(train):
-                raise InputError(f"data.val={share}: of {len(train)} training examples {n} can't be taken for validation")
+                raise InputError(
+                    f"data.val={share}: of {len(train)} training examples {n} can't be taken for validation"
+                )
             order = train[torch.randperm(len(train), generator=generator)]
             stores["val"] = stores["train"]
             index["val"], index["train"] = order[:n].sort().values, order[n:].sort().values
@@ -232,7 +240,9 @@ class DataModule(L.LightningDataModule):
         elif self.normalize == "imagenet":
             mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
             if depth != 3:
-                raise InputError(f"data.normalize=imagenet is for colour images, {self.name} has {depth} channel")
+                raise InputError(
+                    f"data.normalize=imagenet is for colour images, {self.name} has {depth} channel"
+                )
         elif self.normalize == "standardize":
             total, square, n = torch.zeros(depth), torch.zeros(depth), 0
             for batch in torch.arange(len(self.splits["train"])).split(1000):
@@ -293,10 +303,14 @@ class DataModule(L.LightningDataModule):
         examples = self.splits[split]
         size = self.batch_size if train else self.eval_batch_size
         size = len(examples) if size == "all" else min(int(size), len(examples))
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        )
         if train:
             n = len(examples) - len(examples) % world  # every process must make the same number of steps
-            batches = Batches(n, size, self.shuffle, self.drop_last, self.seed, rank, world, examples.y.device)
+            batches = Batches(
+                n, size, self.shuffle, self.drop_last, self.seed, rank, world, examples.y.device
+            )
         else:
             batches = Batches(len(examples), size, rank=rank, world=world, device=examples.y.device)
         workers = 0 if isinstance(examples.store, Tensors) else self.workers

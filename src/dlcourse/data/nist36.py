@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from dlcourse.data import synthetic
 from dlcourse.data.mnist import idx_shape, parse_idx
 from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
 
-Stream = gzip.GzipFile | IO[bytes]
 CLASSES = list(string.ascii_uppercase + string.digits)
 SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 a class
 MATS = [f"nist36_{split}.mat" for split in SIZES]
@@ -114,7 +113,7 @@ def read_mat(path: Path, split: str) -> Split:
 
 
 def read_emnist(files: list[Path], verify: bool) -> Reading:
-    """300, 100 and 50 a class out of EMNIST by class, always the same; the 50 from its test set (other writers).
+    """300, 100 and 50 a class out of EMNIST by class, always the same; the 50 are of its test set.
 
     EMNIST's are 28×28, light on dark and transposed: turned upright, inverted, framed in white to 32×32.
     """
@@ -141,9 +140,9 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
         images_path, images_file = emnist_open(files, at, stack)
         try:
             labels = parse_idx(labels_file.read())
-            y = np.where(
-                labels < 10, labels.astype(np.int64) + 26, labels.astype(np.int64) - 10
-            )  # 0-9 A-Z a-z
+            number = np.full(256, -1)  # EMNIST's classes are 0-9, A-Z, a-z; the small letters aren't wanted
+            number[:36] = np.roll(np.arange(36), 10)
+            y = number[labels]
             parts: list[list[np.ndarray]] = [[] for _ in counts]
             for label in range(len(CLASSES)):
                 members = rng.permutation(np.flatnonzero(y == label))
@@ -166,22 +165,24 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
     return [(x[np.searchsorted(everything, part)], y[part]) for part in wanted]
 
 
-def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, Stream]:
+def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[bytes]]:
     """One of EMNIST's four files, unpacked as it is read: from the archive, packed, or plain."""
     if len(files) > 1:
         path = files[at]
-        return path, stack.enter_context(gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+        if path.suffix == ".gz":
+            return path, cast(IO[bytes], stack.enter_context(gzip.open(path)))
+        return path, stack.enter_context(path.open("rb"))
     (path,) = files
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
         member = next(name for name in archive.namelist() if name.endswith(f"{EMNIST[at]}.gz"))
     except (zipfile.BadZipFile, StopIteration) as error:
         raise damaged(path, str(error) or f"no {EMNIST[at]}.gz in it") from error
-    return path, stack.enter_context(gzip.open(stack.enter_context(archive.open(member))))
+    return path, cast(IO[bytes], stack.enter_context(gzip.open(stack.enter_context(archive.open(member)))))
 
 
-def pick(file: Stream, rows: np.ndarray, width: int) -> np.ndarray:
-    """The given rows (ascending) of a stream of rows of `width` bytes, of which the whole is half a gigabyte."""
+def pick(file: IO[bytes], rows: np.ndarray, width: int) -> np.ndarray:
+    """The given rows (ascending) of a stream of rows of `width` bytes, whose whole is half a gigabyte."""
     picked = np.empty((len(rows), width), np.uint8)
     block, done, first = 16_384, 0, 0
     while done < len(rows):

@@ -32,8 +32,8 @@ Split = tuple[np.ndarray | Sequence[Path], np.ndarray]
 class File:
     """A published file. url is None for one that comes only inside another.
 
-    sha256 and md5 (for files of which only that is known) are of the file, but of a plain `.gz` of its content:
-    people pack those anew. With neither a download is taken on trust. bytes is the download's size.
+    sha256 and md5 (where only that is known) are of the file, but of a plain `.gz` of its content, since
+    people pack those anew. With neither, a download is taken on trust. bytes is the download's size.
     """
 
     name: str
@@ -162,7 +162,7 @@ def is_published(path: Path, file: File) -> bool | None:
 
 
 def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
-    """Indices of y [N] drawn into parts of the given shares (of 1), each class alike; ascending, always the same."""
+    """Indices of y [N] drawn into parts of the given shares, each class alike; ascending, always the same."""
     rng = np.random.default_rng(seed)
     bounds = np.cumsum(shares[:-1])
     parts: list[list[np.ndarray]] = [[] for _ in shares]
@@ -181,8 +181,8 @@ def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np
 def fetch(source: Source, folder: Path) -> list[str]:
     """Downloads a data set's files into `folder`, those that aren't there yet; returns a line about each.
 
-    Raises DownloadError where a file can't be had, DamagedFileError for one that is there but isn't the published
-    one, and InputError without permission or space. A file is there whole, or not at all.
+    Raises DownloadError where a file can't be had, DamagedFileError for one that is there but isn't the
+    published one, and InputError without permission or space. A file is there whole, or not at all.
     """
     lines = []
     for file in source.files:

@@ -42,8 +42,8 @@ def load(
     memory_limit: bytes; a photo set that takes more is read as it is asked for (PhotoStore) and not cached.
     workers: threads that decode photos; 0 means one a CPU.
 
-    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1 prevents
-    downloads.
+    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1
+    prevents downloads.
     """
     entry = lookup(name)
     if source not in ("auto", "real", "stand-in"):
@@ -99,7 +99,7 @@ def lookup(name: str) -> Source:
 
 
 def search_path(entry: Source, root: str | Path | None) -> list[Path]:
-    """Where raw files are looked for: root (or the data set's folder in it); else $DLCOURSE_DATA and downloads."""
+    """Where raw files are looked for: root (or its subfolder); without it $DLCOURSE_DATA and downloads."""
     if root is not None:
         given = Path(root).expanduser()
         return [given, *(given / name for name in entry.folders)]

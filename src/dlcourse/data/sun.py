@@ -8,8 +8,8 @@ from dlcourse.data import synthetic
 from dlcourse.data.photos import list_photos
 from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, hash_file
 
-# The course's classes in its order, and the folders of SUN397 that they are drawn from: from all where SUN397 has
-# several kinds (of deserts, of waterfalls).
+# The course's classes in its order, and the folders of SUN397 that they are drawn from (all of them where
+# SUN397 has several kinds, of deserts and of waterfalls).
 CLASSES = {
     "aquarium": ["a/aquarium"],
     "desert": ["d/desert/sand", "d/desert/vegetation"],
@@ -78,8 +78,7 @@ def draw(root: Path, files: list[Path]) -> Reading:
     """Of each class 50 (of fewer than 200 a quarter) for testing, and at most 150 for training."""
     places = {folder: label for label, folders in enumerate(CLASSES.values()) for folder in folders}
     places |= {name: label for label, name in enumerate(CLASSES)}
-    top = root if (root / files[0].relative_to(root).parts[0]).name != "SUN397" else root / "SUN397"
-    names = [path.relative_to(top).as_posix() for path in files]
+    names = [path.relative_to(root).as_posix().removeprefix("SUN397/") for path in files]
     y = np.array(
         [next(places[folder] for folder in places if name.startswith(f"{folder}/")) for name in names]
     )

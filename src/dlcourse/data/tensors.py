@@ -11,7 +11,8 @@ from torch import Tensor
 class Store(Protocol):
     """Anything a batch can be taken from by index: `Tensors` in memory, or files that are read as they are asked for."""
 
-    y: Tensor
+    @property
+    def y(self) -> Tensor: ...
 
     def __len__(self) -> int: ...
 

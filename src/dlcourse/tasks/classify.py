@@ -35,7 +35,9 @@ class Classify(Task):
             raise ValueError(f"loss=binary_cross_entropy is for 2 classes, the data have {classes}")
         self.binary = loss == "binary_cross_entropy"
         options: dict[str, Any] = (
-            {"task": "binary"} if self.binary else {"task": "multiclass", "num_classes": classes, "average": "macro"}
+            {"task": "binary"}
+            if self.binary
+            else {"task": "multiclass", "num_classes": classes, "average": "macro"}
         )
         self.metrics = torch.nn.ModuleDict(
             {

@@ -13,7 +13,12 @@ EVAL_NOISE_SEED = 20220321  # the same noise for every evaluation, so that figur
 
 
 def add_noise(
-    x: Tensor, kind: str, probability: float, std: float = 1.0, clip: bool = False, generator: torch.Generator | None = None
+    x: Tensor,
+    kind: str,
+    probability: float,
+    std: float = 1.0,
+    clip: bool = False,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Images with noise in each pixel with `probability`: `gaussian` adds std·N(0, 1), `masking` sets it to 0.
 
@@ -56,7 +61,9 @@ class Reconstruct(Task):
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, _ = batch
         if stage == "train":
-            source = add_noise(x, *self.noise) if self.noise else x  # from the global generator: seeded each epoch
+            source = (
+                add_noise(x, *self.noise) if self.noise else x
+            )  # from the global generator: seeded each epoch
             errors = (self.net(source) - x).square().flatten(1).mean(1)
             return errors.mean(), (errors.detach(),)
         errors = (self.net(x) - x).square().flatten(1).mean(1)

@@ -17,6 +17,8 @@ class Regress(Task):
         y = y.to(x.dtype).reshape(len(y), -1)
         output = self.net(x)
         if output.shape != y.shape:
-            raise ValueError(f"the net gives {tuple(output.shape[1:])} numbers, the targets have {tuple(y.shape[1:])}")
+            raise ValueError(
+                f"the net gives {tuple(output.shape[1:])} numbers, the targets have {tuple(y.shape[1:])}"
+            )
         loss = F.mse_loss(output, y)
         return loss, (y.detach(),)

@@ -1,0 +1,67 @@
+"""What the tests share: configs composed in this process, small runs on the 5,000 digits that are always there."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from dlcourse.config import conf_dir, resolved
+
+DATA = Path(os.environ.get("DLCOURSE_DATA", Path(__file__).parents[2] / "shared" / "data")).resolve()
+SMALL = (
+    "data.source=stand-in",
+    "data.limit=200",
+    "data.limit_eval=100",
+    "trainer.accelerator=cpu",
+    "logger=none",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for all tests and their subprocesses, no real data unless a test asks for them, one thread a worker."""
+    before = dict(os.environ)
+    os.environ["DLCOURSE_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "dlcourse-cache")
+    os.environ.pop("DLCOURSE_DATA", None)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; tests that need it are skipped, saying so, where it is not."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data: {DATA} does not exist (set DLCOURSE_DATA)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., dict[str, Any]]:
+    """`config("model=mlp", "seed=1")`: the resolved config that this command line gives."""
+
+    def composed(*overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return resolved(compose("train", list(overrides)))
+
+    return composed
+
+
+@pytest.fixture
+def train(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Path]:
+    """`train("model=mlp", run="a")`: a small run in a directory of its own, trained in this process; the directory."""
+    from dlcourse import engine
+
+    def trained(*overrides: str, run: str = "run") -> Path:
+        folder = tmp_path / run
+        folder.mkdir()
+        engine.train(config(*SMALL, *overrides), folder, "python -m dlcourse.train")
+        return folder
+
+    return trained

@@ -1,0 +1,285 @@
+"""Figures: what is drawn is what was given; they are small, and leave no trace in matplotlib's state."""
+
+import io
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from dlcourse import figures
+
+rng = np.random.default_rng(0)
+DIGITS = list("0123456789")
+LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+FLOWERS = ["daffodil", "snowdrop", "lily valley", "bluebell", "crocus", "iris"]
+
+EVERY: dict[str, Callable[[], Figure]] = {
+    "learning_curves": lambda: figures.learning_curves(
+        {"epoch": [0, 1, 2], "train/loss": [3.0, 2.0, 1.0], "val/loss": [3.0, 2.5, 2.6]}, best_epoch=1
+    ),
+    "superimposed": lambda: figures.superimposed({"a": ([0, 1], [1.0, 0.5]), "b": ([0, 1], [1.0, 0.7])}, "t"),
+    "confusion_matrix": lambda: figures.confusion_matrix(np.eye(10, dtype=int) * 5, DIGITS),
+    "confusion_36": lambda: figures.confusion_matrix(rng.integers(0, 9, (36, 36)), LETTERS),
+    "weight_images": lambda: figures.weight_images(rng.normal(size=(64, 28, 28))),
+    "weight_colours": lambda: figures.weight_images(rng.normal(size=(10, 3, 3, 3))),
+    "image_grid": lambda: figures.image_grid(
+        rng.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8), DIGITS[:5], title="t"
+    ),
+    "reconstructions": lambda: figures.reconstructions(
+        {"original": rng.random((4, 8, 8)), "ae": rng.random((4, 8, 8))}
+    ),
+    "misclassified": lambda: figures.misclassified(
+        rng.random((6, 3, 32, 32)), np.arange(6), np.arange(6)[::-1], rng.random(6), FLOWERS
+    ),
+    "scatter": lambda: figures.scatter(rng.normal(size=(500, 2)), rng.integers(0, 10, 500), DIGITS),
+    "bars": lambda: figures.bars(
+        ["32", "64"], {"train": [0.1, 0.2], "test": [0.2, 0.3]}, {"test": [0.01, 0.02]}
+    ),
+}
+
+
+def words(fig: Figure) -> list[str]:
+    return [t.get_text() for t in fig.findobj(Text) if isinstance(t, Text) and t.get_text()]
+
+
+def picture(ax: Axes) -> Any:
+    (image,) = ax.get_images()
+    return image.get_array()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_figure_becomes_a_small_png_that_shows_something(name: str, tmp_path: Path) -> None:
+    path = figures.save(EVERY[name](), tmp_path / f"{name}.png")
+    assert path.stat().st_size < 150_000
+    pixels = np.asarray(Image.open(path).convert("L"))
+    assert 200 < pixels.shape[1] < 1300 and 100 < pixels.shape[0] < 1300
+    assert (pixels < 128).mean() > 0.002  # something dark on white
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_nothing_runs_over_the_edge_or_over_the_note(name: str) -> None:
+    fig = figures.mark(EVERY[name](), "stand-in data: " + "a long explanation of where these come from, " * 3)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    inside = fig.bbox.padded(1)
+    boxes = {t: t.get_window_extent() for t in fig.findobj(Text) if isinstance(t, Text) and t.get_text()}
+    (note,) = [t for t in boxes if "stand-in data" in t.get_text()]
+    assert "come from" in note.get_text().replace("\n", " ")
+    for ax in fig.axes:  # axis labels and what lies outside of the axes too
+        box = ax.get_tightbbox()
+        assert box is not None
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+        assert not box.overlaps(boxes[note])
+
+
+def test_a_figure_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    paths = [figures.save(EVERY["learning_curves"](), tmp_path / f"{i}.png") for i in range(2)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_matplotlibs_state_is_left_alone(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    for make in EVERY.values():
+        figures.save(figures.mark(make(), "note"), tmp_path / "figure.png")
+    assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules:  # another test may have imported it
+        assert not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_learning_curves_draw_the_columns_and_mark_the_best_epoch() -> None:
+    history: dict[str, Any] = {
+        "epoch": [0, 1, 2],
+        "lr": [0.1, 0.1, 0.1],
+        "train/accuracy": [0.5, 0.7, 0.9],
+        "train/loss": [3.0, 2.0, 1.0],
+        "val/loss": [3.0, None, 2.0],
+        "val/f1": [0.1, 0.2, 0.3],
+        "test/loss": [None, None, 2.2],
+    }
+    fig = figures.learning_curves(history, best_epoch=2)
+    assert [ax.get_title() for ax in fig.axes] == ["loss", "accuracy"]
+    train, val, best = fig.axes[0].get_lines()
+    assert np.asarray(train.get_ydata()).tolist() == [3, 2, 1]
+    assert np.asarray(val.get_xdata()).tolist() == [0, 2]  # the gap is left out
+    assert np.asarray(best.get_xdata()).tolist() == [2, 2]
+    assert "best: epoch 2" in words(fig)
+    assert [ax.get_title() for ax in figures.learning_curves(history, metrics=["f1"]).axes] == ["f1"]
+
+
+def test_one_epoch_and_a_diverged_run_can_be_drawn() -> None:
+    fig = figures.learning_curves(
+        {"epoch": [0], "train/loss": [1.0], "val/loss": [float("nan")]}, best_epoch=0
+    )
+    (line, _) = fig.axes[0].get_lines()
+    assert line.get_marker() == "o"  # one point makes no line
+    with pytest.raises(ValueError, match="no column"):
+        figures.learning_curves({"epoch": [0], "lr": [1.0]})
+
+
+def test_a_loss_over_decades_has_a_logarithmic_axis() -> None:
+    def scale(losses: list[float]) -> str:
+        return figures.learning_curves({"train/loss": losses}).axes[0].get_yscale()
+
+    assert [scale([100.0, 1.0]), scale([2.0, 1.0]), scale([1.0, -1.0])] == ["log", "linear", "linear"]
+
+
+def test_superimposed_names_each_curve_once_at_its_end_without_overlaps() -> None:
+    fig = figures.superimposed({f"curve {i}": ([0, 1], [1.0, 0.5 + i / 1e4]) for i in range(12)})
+    FigureCanvasAgg(fig).draw()
+    labels = [t for t in fig.axes[0].texts if t.get_text().startswith("curve")]
+    assert sorted(t.get_text() for t in labels) == sorted(f"curve {i}" for i in range(12))
+    boxes = sorted((t.get_window_extent() for t in labels), key=lambda b: b.y0)
+    assert all(a.y1 <= b.y1 and b.y0 - a.y0 > 0.7 * a.height for a, b in pairwise(boxes))
+    styles = {(line.get_color(), line.get_linestyle()) for line in fig.axes[0].get_lines()}
+    assert len(styles) == 12
+
+
+def test_superimposed_labels_stand_where_the_curves_end() -> None:
+    fig = figures.superimposed({"low": ([0, 1], [3.0, 0.0]), "high": ([0, 1], [3.0, 5.0])})
+    heights = {t.get_text(): t.get_position()[1] for t in fig.axes[0].texts}
+    assert heights["low"] < 0.15 and heights["high"] > 0.85
+
+
+def test_superimposed_says_what_diverged() -> None:
+    fig = figures.superimposed(
+        {"lr 1": ([0, 1, 2], [1.0, 50.0, float("nan")]), "lr .1": ([0, 1, 2], [1.0, 0.5, 0.2])}
+    )
+    assert {"lr 1 (diverged)", "lr .1"} <= set(words(fig))
+
+
+def test_a_confusion_matrix_shows_counts_and_shares_of_the_row() -> None:
+    matrix = np.array([[90, 10, 0], [0, 0, 0], [1, 2, 997]])
+    fig = figures.confusion_matrix(matrix, ["a", "b", "c"])
+    np.testing.assert_allclose(
+        picture(fig.axes[0]), [[0.9, 0.1, 0.0], [0.0, 0.0, 0.0], [0.001, 0.002, 0.997]]
+    )
+    cells = {(t.get_position()[1], t.get_position()[0]): t.get_text() for t in fig.axes[0].texts}
+    assert cells == {(0, 0): "90", (0, 1): "10", (2, 0): "1", (2, 1): "2", (2, 2): "997"}
+    assert "1,087 of 1,100 right, 98.82 %" in "\n".join(words(fig))
+
+
+def test_a_large_confusion_matrix_lists_its_most_frequent_mistakes() -> None:
+    matrix = np.diag(np.full(36, 40))
+    matrix[14, 26], matrix[25, 28] = 9, 12
+    fig = figures.confusion_matrix(matrix, LETTERS)
+    (listed,) = fig.axes[0].texts
+    assert listed.get_text().splitlines()[2:] == ["Z → 2   12", "O → 0   9"]
+    assert "no mistakes" in words(figures.confusion_matrix(np.diag(np.full(36, 4)), LETTERS))
+
+
+def test_a_confusion_matrix_must_fit_its_classes() -> None:
+    with pytest.raises(ValueError, match="3 classes"):
+        figures.confusion_matrix(np.eye(2), ["a", "b", "c"])
+
+
+def test_weights_share_one_scale_around_zero() -> None:
+    weights = np.stack([np.full((30, 30), 2.0), np.full((30, 30), -1.0)])
+    fig = figures.weight_images(weights, columns=2)
+    sheet = picture(fig.axes[0])
+    assert sheet.shape == (30, 61)
+    assert (sheet[:, :30] == 2).all() and (sheet[:, 31:] == -1).all()
+    assert fig.axes[0].get_images()[0].get_clim() == (-2, 2)
+
+
+def test_normalised_weights_have_length_one_and_a_dead_unit_stays_zero() -> None:
+    weights = rng.normal(size=(3, 1, 30, 30))
+    weights[1] = 0
+    sheet = picture(figures.weight_images(weights, normalise=True, columns=3).axes[0])
+    lengths = [np.linalg.norm(sheet[:, 31 * i : 31 * i + 30]) for i in range(3)]
+    np.testing.assert_allclose(lengths, [1, 0, 1])
+
+
+def test_colour_weights_are_grey_where_they_are_zero() -> None:
+    weights = np.zeros((2, 3, 30, 30))
+    weights[1, 0, 0, 0] = -4
+    sheet = picture(figures.weight_images(weights, columns=2).axes[0])
+    assert (sheet[:, :30] == 0.5).all()
+    assert sheet[0, 31].tolist() == [0, 0.5, 0.5]
+
+
+def test_many_units_are_cut_and_said_so() -> None:
+    assert "4 of 9 units" in "\n".join(words(figures.weight_images(rng.normal(size=(9, 5, 5)), limit=4)))
+    with pytest.raises(ValueError, match="C 1 or 3"):
+        figures.weight_images(np.zeros((2, 20, 5, 5)))
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 40), (3, 1, 40, 40), (3, 3, 40, 40)])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_images_of_all_forms_keep_their_brightness(shape: tuple[int, ...], kind: type) -> None:
+    images: Any = np.zeros(shape, kind)
+    images[1] = 255 if kind is np.uint8 else 1
+    sheet = picture(figures.image_grid(images, columns=3).axes[0])
+    tiles = [sheet[:, 41 * i : 41 * i + 40] for i in range(3)]
+    assert [float(t.min()) for t in tiles] == [float(t.max()) for t in tiles] == [0, 1, 0]
+
+
+def test_reconstructions_stand_in_rows_with_their_error() -> None:
+    original = rng.random((4, 10, 10))
+    fig = figures.reconstructions({"original": original, "worse": original * 0, "same": original}, DIGITS[:4])
+    sheet = picture(fig.axes[0])
+    np.testing.assert_allclose(sheet[:10, 11:21], original[1])
+    np.testing.assert_allclose(sheet[22:32, 11:21], original[1])
+    error = np.mean(original**2)
+    assert {"original", "worse", "same", f"MSE {error:.4f}", "MSE 0.0000", "3"} <= set(words(fig))
+    with pytest.raises(ValueError, match="one shape"):
+        figures.reconstructions({"original": original, "other": original[:2]})
+
+
+def test_misclassified_are_the_most_confident_mistakes_in_order() -> None:
+    images = np.arange(5).reshape(5, 1, 1) / 10 * np.ones((5, 40, 40))
+    true, said = np.array([0, 1, 2, 1, 0]), np.array([0, 2, 0, 0, 1])
+    fig = figures.misclassified(
+        images, true, said, np.array([0.99, 0.5, 0.9, 0.4, 0.7]), ["a", "b", "c"], limit=3
+    )
+    sheet = picture(fig.axes[0])
+    assert [round(10 * sheet[-1, 41 * i + 5]) for i in range(3)] == [2, 4, 1]
+    assert [t.get_text() for t in fig.axes[0].texts] == ["c → a, 90 %", "a → b, 70 %", "b → c, 50 %"]
+    assert "4 of 5 wrong" in "\n".join(words(fig))
+
+
+def test_no_mistake_is_said() -> None:
+    fig = figures.misclassified(np.zeros((3, 4, 4)), np.arange(3), np.arange(3), np.ones(3), ["a", "b", "c"])
+    assert "no mistake among 3 images" in words(fig)
+    with pytest.raises(ValueError, match="one length"):
+        figures.misclassified(np.zeros((3, 4, 4)), np.arange(2), np.arange(2), np.ones(2), ["a", "b"])
+
+
+def test_scatter_names_each_class_at_its_median() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 8.0], [5.0, 5.0]])
+    fig = figures.scatter({"AE": points, "PCA": points}, np.array([0, 0, 0, 2]), ["zero", "one", "two"])
+    assert [ax.get_title() for ax in fig.axes] == ["AE", "PCA"]
+    assert {t.get_text(): t.get_position() for t in fig.axes[1].texts} == {"zero": (1, 1), "two": (5, 5)}
+    with pytest.raises(ValueError, match="points"):
+        figures.scatter(points[:3], np.zeros(4), ["zero"])
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    fig = figures.bars(["32", "64"], {"train": [0.1, 0.2], "test": [0.25, 0.3]})
+    heights = [bar.get_height() for bar in fig.axes[0].patches]  # type: ignore[attr-defined]
+    assert heights == [0.1, 0.2, 0.25, 0.3]
+    assert {"0.25", "train", "test", "32"} <= set(words(fig))
+    with pytest.raises(ValueError, match="2 groups"):
+        figures.bars(["32", "64"], {"train": [0.1]})
+
+
+def test_photos_are_saved_with_a_palette_and_look_the_same(tmp_path: Path) -> None:
+    grain = rng.integers(0, 256, (6, 3, 100, 100), dtype=np.uint8)
+    fig = figures.image_grid(grain, title="noise")
+    path = figures.save(fig, tmp_path / "noise.png")
+    image = Image.open(path)
+    assert image.mode == "P"
+    full = io.BytesIO()
+    fig.savefig(full, dpi=figures.DPI, facecolor="white")
+    assert path.stat().st_size < 0.6 * len(full.getvalue())
+    one, other = (np.asarray(i.convert("RGB"), dtype=float) for i in (image, Image.open(full)))
+    assert abs(one.mean() - other.mean()) < 3

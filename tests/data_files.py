@@ -14,10 +14,7 @@ from dlcourse.data import cifar10, flowers17, nist36, sun
 
 def idx(array: np.ndarray) -> bytes:
     """An array of bytes as an IDX file."""
-    return (
-        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-        + array.astype(np.uint8).tobytes()
-    )
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def mnist_files(train: int = 40, test: int = 20, seed: int = 0) -> dict[str, bytes]:

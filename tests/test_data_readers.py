@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from data_files import (
     photo,
@@ -38,9 +39,7 @@ REAL = Path(os.environ.get("DLCOURSE_DATA") or Path(__file__).parents[2] / "shar
 def real(folder: str) -> pytest.MarkDecorator:
     """Skips a test where the real files aren't."""
     there = (REAL / folder).is_dir()
-    return pytest.mark.skipif(
-        not there, reason=f"no {folder} in {REAL}: set DLCOURSE_DATA to a folder of real data"
-    )
+    return pytest.mark.skipif(not there, reason=f"no {folder} in {REAL}: set DLCOURSE_DATA to a folder of real data")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +51,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def tensors(store: Store | None) -> Tensors:
-    assert isinstance(store, Tensors)
+    assert isinstance(store, Tensors) and store.x.is_contiguous()
     return store
 
 
@@ -87,9 +86,7 @@ def test_mnist_is_read_from_every_layout(tmp_path: Path, layout: str, packed: bo
         lambda packed: b"",
     ],
 )
-def test_damaged_mnist_names_the_file_and_both_hashes(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_damaged_mnist_names_the_file_and_both_hashes(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     write_mnist(tmp_path)
     bad = tmp_path / "train-images-idx3-ubyte.gz"
     bad.write_bytes(damage(bad.read_bytes()))
@@ -141,9 +138,7 @@ def test_real_mnist_is_known_by_its_hashes() -> None:
 # ---------------------------------------------------------------------------------------------------- NIST36
 
 
-def test_nist36_is_turned_upright_and_known_by_its_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nist36_is_turned_upright_and_known_by_its_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = write_nist36(tmp_path)
     splits = load("nist36", tmp_path)
     for store, split in ((splits.train, "train"), (splits.val, "valid"), (splits.test, "test")):
@@ -190,9 +185,7 @@ def test_nist36_is_rebuilt_from_emnist(tmp_path: Path, form: str, monkeypatch: p
                 archive.write(path, f"gzip/{path.name}")
         with pytest.raises(InputError, match=r"gzip.zip is damaged.*58c8d27c"):
             load("nist36", root)
-        monkeypatch.setattr(
-            nist36, "ARCHIVE", replace(nist36.ARCHIVE, md5=hash_file(root / "gzip.zip", "md5"))
-        )
+        monkeypatch.setattr(nist36, "ARCHIVE", replace(nist36.ARCHIVE, md5=hash_file(root / "gzip.zip", "md5")))
     splits = load("nist36", root)
     assert counts(splits) == [[300] * 36, [100] * 36, [50] * 36]
     x, y = tensors(splits.train).x[:, 0], splits.train.y
@@ -472,9 +465,7 @@ def test_a_folder_with_its_own_splits(tmp_path: Path) -> None:
     write_folder(tmp_path / "test", {"dog": 3})
     assert counts(load("folder", tmp_path, size=8)) == [[20, 20], [2, 1], [0, 3]]
     write_folder(tmp_path / "test", {"cow": 3})
-    with pytest.raises(
-        InputError, match=r"test/cow is a class that train has not: its classes are cat or dog"
-    ):
+    with pytest.raises(InputError, match=r"test/cow is a class that train has not: its classes are cat or dog"):
         load("folder", tmp_path, size=8)
 
 
@@ -503,6 +494,19 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         load("folder", tmp_path / "small")
 
 
+class Streamed(Dataset[torch.Tensor]):
+    """A store as a worker reads it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, at: int) -> torch.Tensor:
+        return self.store.take(torch.tensor([at]))[0]
+
+
 def test_a_folder_larger_than_memory_limit_streams(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 20, "dog": 20})
     streamed = load("folder", tmp_path, size=8, memory_limit=100)
@@ -519,6 +523,9 @@ def test_a_folder_larger_than_memory_limit_streams(tmp_path: Path) -> None:
     bad.write_bytes(b"no image")
     with pytest.raises(InputError, match=rf"{bad.name} can't be read"):
         streamed.train.take(torch.tensor([3]))
+    loader = DataLoader(Streamed(streamed.train), num_workers=1)
+    with pytest.raises(InputError, match=r"^/\S+/cat/00\d.png can't be read .*, or remove it.$"):
+        list(loader)
 
 
 def test_photos_are_upright_opaque_and_of_any_kind(tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def test_every_figure_becomes_a_small_png_that_shows_something(name: str, tmp_pa
 
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_runs_over_the_edge_or_over_the_note(name: str) -> None:
-    fig = figures.mark(EVERY[name](), "stand-in data: " + "a long explanation of where these come from, " * 3)
+    fig = EVERY[name]()
+    height = fig.get_size_inches()[1]
+    figures.mark(fig, "stand-in data: " + "a long explanation of where these come from, " * 3)
+    assert fig.get_size_inches()[1] > height  # the note has room of its own
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     inside = fig.bbox.padded(1)
@@ -145,9 +148,10 @@ def test_superimposed_names_each_curve_once_at_its_end_without_overlaps() -> Non
 
 
 def test_superimposed_labels_stand_where_the_curves_end() -> None:
-    fig = figures.superimposed({"low": ([0, 1], [3.0, 0.0]), "high": ([0, 1], [3.0, 5.0])})
+    ends = {"low": 0.0, "middle": 2.5, "high": 5.0}
+    fig = figures.superimposed({name: ([0, 1], [3.0, end]) for name, end in ends.items()})
     heights = {t.get_text(): t.get_position()[1] for t in fig.axes[0].texts}
-    assert heights["low"] < 0.15 and heights["high"] > 0.85
+    assert heights["low"] < 0.15 and 0.45 < heights["middle"] < 0.55 and heights["high"] > 0.85
 
 
 def test_superimposed_says_what_diverged() -> None:

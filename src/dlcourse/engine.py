@@ -1,10 +1,11 @@
 """A config in, a run directory out: build everything, check it, read the data, fit, test the best checkpoint."""
 
 import contextlib
+import errno
 import gc
 import logging
-import math
 import os
+import shlex
 import time
 import traceback
 import warnings
@@ -34,15 +35,14 @@ OURS = ("matmul_precision", "progress", "figures")  # keys of `trainer` that are
 def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = False) -> float | None:
     """Train, test and write down one run.
 
-    plain: a resolved config (see `config.resolved`). run: its directory. Returns the best value of the monitored metric,
-    None where it never was a number. Raises InputError for what can't work; whatever else goes wrong, result.json says
-    `failed` or `interrupted`, and the exception goes on.
+    plain: a resolved config (see `config.resolved`). run: its directory. Returns the best value of the monitored
+    metric, None where it never was a number. Raises InputError for what can't work; whatever else goes wrong,
+    result.json says `failed` or `interrupted`, and the exception goes on.
     """
     check(plain)
     if not resume and (run / runs.RESULT).is_file() and main_process():
-        raise InputError(
-            f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir"
-        )
+        raise InputError(f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir")
+    previous = runs.read_result(run) if resume else {}
     quiet()
     torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
     began = time.monotonic()
@@ -64,67 +64,52 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         "config_hash": config_hash(plain),
         "command": command,
     }
+    keep: Keep | None = None
     try:
         task, data, trainer, keep = assemble(plain, run, resume)
-        weights = load_weights(task, plain) if not resume else None
+        weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
-        assert data.provenance is not None
-        result |= {
-            "parameters": sum(p.numel() for p in task.net.parameters()),
-            "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
-            "device": device_name(trainer),
-            "data": vars(data.provenance) | {"name": data.name, "provenance": data.provenance.detail}
-            | {split: len(examples) for split, examples in data.splits.items()}
-            | {"classes": data.classes},
-        }  # fmt: skip
-        del result["data"]["detail"]
-        if weights:
-            result["weights"] = weights
-        elif resume and "weights" in (previous := runs.read_result(run)):
-            result["weights"] = previous["weights"]
+        result |= facts(task, data, trainer) | ({"weights": weights} if weights else {})
         announce(result)
         if main_process():
             runs.write_config(run, plain)
             runs.write_result(run, result)
-        trainer.fit(
-            task,
-            datamodule=data,
-            ckpt_path=runs.checkpoint(run, runs.LAST) if resume else None,
-            weights_only=True,
-        )
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        summary(result, keep, time.monotonic() - began)
-        restore(task, run)
-        if main_process():
-            result["metrics"] |= evaluate(trainer, task, data, "test")
-        else:
-            evaluate(trainer, task, data, "test")
+        last = runs.checkpoint(run, runs.LAST) if resume else None
+        trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+        summarise(result, keep)
+        task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
+        result["metrics"] |= evaluate(trainer, task, data, "test")
         result["status"] = "done"
         if isinstance(trainer.logger, TensorBoardLogger):
             best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
             trainer.logger.log_hyperparams(hparams(plain), best)
-    except BaseException as error:
-        result["status"] = "failed" if isinstance(error, Exception) else "interrupted"
-        result["error"] = f"{type(error).__name__}: {error}"
-        if isinstance(error, Exception) and not isinstance(error, InputError):
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and SIGTERM into SystemExit
+        result["status"] = "interrupted"
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        result |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        mistake = as_mistake(error)
+        if mistake is None:
             log.error("%s", traceback.format_exc())
-        raise
+            raise
+        result["error"] = str(mistake)
+        raise mistake from error
     finally:
-        if "keep" in locals():
-            summary(result, keep, time.monotonic() - began)
+        if keep is not None:
+            summarise(result, keep)
+        result["seconds"] = round(time.monotonic() - began, 2)
         if main_process() and "data" in result:
             runs.write_result(run, result)
+            if result["status"] != "done":
+                log.warning("%s after %d epochs%s", result["status"], result["epochs"], how_to_resume(run))
         finish(run)
     if main_process():
         report(result, run)
     score = result["score"]
-    return None if score is None or math.isnan(score) else float(score)
+    return None if score is None else float(score)
 
 
-def assemble(
-    plain: dict[str, Any], run: Path, resume: bool = False
-) -> tuple[Task, DataModule, L.Trainer, Keep]:
+def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:
     """Everything that a run needs, built from its config and tried on an empty batch; no data are read yet."""
     seed = plain["seed"]
     L.seed_everything(seed, verbose=False)
@@ -146,7 +131,7 @@ def assemble(
     logger: Logger | bool = False
     if plain["logger"]:
         where = {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False}
-        logger = build(plain["logger"], Logger, "logger", **where)
+        logger = build(plain["logger"], Logger, "logger", **where)  # type: ignore[type-abstract]
     check_devices(plain["trainer"])
     trainer = L.Trainer(
         **options,
@@ -192,9 +177,7 @@ def check_monitor(task: Task, plain: dict[str, Any]) -> None:
     for key in ("model", "stopping"):
         monitor = plain[key].get("monitor")
         if monitor is not None and monitor not in task.metric_names():
-            raise InputError(
-                f"{key}.monitor={monitor} is not logged: it can be {or_list(task.metric_names(), 40)}"
-            )
+            raise InputError(f"{key}.monitor={monitor} is not logged: it can be {or_list(task.metric_names(), 40)}")
         if monitor is not None and monitor.startswith("test/"):
             raise InputError(
                 f"{key}.monitor={monitor}: the test set is only for testing; data.val=test makes it val/..."
@@ -206,9 +189,7 @@ def check_devices(options: dict[str, Any]) -> None:
     if options["accelerator"] == "gpu":
         found = torch.cuda.device_count()
         if not found:
-            raise InputError(
-                "trainer.accelerator=gpu: torch finds no CUDA GPU here; trainer=cpu trains without one"
-            )
+            raise InputError("trainer.accelerator=gpu: torch finds no CUDA GPU here; trainer=cpu trains without one")
         if isinstance(options["devices"], int) and options["devices"] > found:
             raise InputError(f"trainer.devices={options['devices']}: there are {found} GPUs here")
 
@@ -226,35 +207,33 @@ def load_weights(task: Task, plain: dict[str, Any]) -> dict[str, Any] | None:
     return about
 
 
-def load_task(run: Path) -> Task:
-    """The task of a run with its best weights, ready to evaluate; from best.ckpt alone, which can't run code."""
-    path = runs.checkpoint(run)
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """A checkpoint's content; reading it can't run code. Raises InputError for a file that is none."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        task = build({"_target_": saved["task"]} | saved["hyper_parameters"], Task, "task")
-        task.load_state_dict(saved["state_dict"])
-    except InputError:
-        raise
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        assert isinstance(saved, dict)
+        assert {"state_dict", "hyper_parameters", "epoch"} <= saved.keys()
     except Exception as error:
-        raise InputError(
-            f"{path} is damaged or no checkpoint of a run: {str(error).splitlines()[0]}"
-        ) from None
+        reason = str(error).split(chr(10))[0] or "it has no state_dict"
+        raise InputError(f"{path} is damaged or no checkpoint of a run: {reason}") from None
+    return saved
+
+
+def load_task(run: Path) -> Task:
+    """The task of a run with its best weights, ready to evaluate; from best.ckpt alone."""
+    path = runs.checkpoint(run)
+    saved = read_checkpoint(path)
+    task = build({"_target_": saved.get("task")} | saved["hyper_parameters"], Task, f"{path}: task")
+    try:
+        task.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its own network: {str(error).splitlines()[-1].strip()}") from None
     return task.eval()
-
-
-def restore(task: Task, run: Path) -> None:
-    """The best weights into a task that has just been trained."""
-    saved = torch.load(runs.checkpoint(run), map_location=task.device, weights_only=True)
-    task.load_state_dict(saved["state_dict"])
 
 
 def epochs_done(run: Path) -> int:
     """How many epochs are in a run's last checkpoint."""
-    path = runs.checkpoint(run, runs.LAST)
-    try:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
-    except Exception as error:
-        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return int(read_checkpoint(runs.checkpoint(run, runs.LAST), mmap=True)["epoch"]) + 1
 
 
 def evaluate(trainer: L.Trainer, task: Task, data: DataModule, split: str) -> dict[str, float]:
@@ -290,20 +269,15 @@ def predict_images(
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
     task, data = load_task(run), build_data(plain)
     if not isinstance(task, Classify):
-        raise InputError(
-            f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes"
-        )
+        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
     classes = result["data"]["classes"]
-    channels, side = data.shape[0], data.read_options["size"] or data.shape[-1]
+    channels, side = data.shape[0], int(plain["data"]["size"] or data.shape[-1])
     rows: list[list[Any]] = []
     with torch.inference_mode():
         for i in range(0, len(files), data.eval_batch_size):
             batch = files[i : i + data.eval_batch_size]
             x = torch.stack(
-                [
-                    torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy())
-                    for file in batch
-                ]
+                [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch]
             )
             x = 255 - x if invert else x
             p, k = task.probabilities(data.transform(x)).sort(descending=True, stable=True)
@@ -337,18 +311,30 @@ def stand_in_line(result: dict[str, Any]) -> str:
     return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
 
 
-def summary(result: dict[str, Any], keep: Keep, seconds: float) -> None:
-    """What is known of the training so far, from the rows that were kept."""
-    if keep.rows:
-        best = keep.best or keep.rows[-1]
-        result["metrics"] = {k: v for k, v in best.items() if "/" in k} | {
-            k: v for k, v in result["metrics"].items() if k.startswith("test/")
-        }
-        result["score"] = keep.best[keep.monitor] if keep.best else None
-        result["best_epoch"] = int(best["epoch"])
-        result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
-        result["train_seconds"] = keep.rows[-1]["seconds"]
-    result["seconds"] = round(seconds, 2)
+def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
+    """What result.json says of the network, the data and the device."""
+    assert data.provenance is not None
+    about = dict(vars(data.provenance))
+    about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
+    return {
+        "parameters": sum(p.numel() for p in task.net.parameters()),
+        "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
+        "device": device_name(trainer),
+        "data": about | {split: len(examples) for split, examples in data.splits.items()},
+    }
+
+
+def summarise(result: dict[str, Any], keep: Keep) -> None:
+    """What the rows that were kept say of the training so far; metrics are those of the best epoch."""
+    if not keep.rows:
+        return
+    best = keep.best or keep.rows[-1]
+    tested = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+    result["metrics"] = {k: v for k, v in best.items() if "/" in k} | tested
+    result["score"] = keep.best[keep.monitor] if keep.best else None
+    result["best_epoch"] = int(best["epoch"])
+    result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
+    result["train_seconds"] = keep.rows[-1]["seconds"]
 
 
 def report(result: dict[str, Any], run: Path) -> None:
@@ -356,13 +342,13 @@ def report(result: dict[str, Any], run: Path) -> None:
     score = "never a number" if result["score"] is None else f"{result['score']:.4f}"
     log.info(
         "%s epochs, %s steps in %.1f s; best epoch %s (%s %s)",
-        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"], score,
+        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
+        score,
     )  # fmt: skip
     log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))
-    where = Path(os.path.relpath(run)) if run.is_relative_to(Path.cwd()) else run
-    log.info("run: %s\ntensorboard --logdir %s", where, where)
+    log.info("run: %s\ntensorboard --logdir %s", shown(run), shown(run))
 
 
 def hparams(plain: dict[str, Any]) -> dict[str, Any]:
@@ -372,11 +358,7 @@ def hparams(plain: dict[str, Any]) -> dict[str, Any]:
 
 def device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
 
 
@@ -398,8 +380,38 @@ def quiet() -> None:
         ".*treespec.*",
         ".*LeafSpec.*",
         ".*logging interval.*",
+        ".*in eval mode.*",
     ):
         warnings.filterwarnings("ignore", text)
+
+
+def as_mistake(error: Exception) -> InputError | None:
+    """The sentence for an error that users can mend; None for any other."""
+    if isinstance(error, InputError):
+        return error
+    text = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, OSError) and error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+    ):
+        return InputError(f"{error.filename or 'the run directory'}: {error.strerror}")
+    if "out of memory" in text or "can't allocate memory" in text:
+        return InputError(f"out of memory: a smaller data.batch_size, data.eval_batch_size or network helps ({text})")
+    if "Expected more than 1 value per channel" in text:
+        return InputError("batch norm can't train on a batch of one: data.drop_last=true or another data.batch_size")
+    return None
+
+
+def how_to_resume(run: Path) -> str:
+    return f"; go on with: python -m dlcourse.resume run={shown(run)}" if (run / runs.LAST).is_file() else ""
+
+
+def shown(run: Path) -> str:
+    """A run directory as one types it."""
+    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))
 
 
 def finish(run: Path) -> None:

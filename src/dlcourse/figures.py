@@ -314,17 +314,19 @@ def misclassified(
     classes: Sequence[str],
     limit: int = 24,
     title: str = "Most confident mistakes",
+    subtitle: str | None = None,
 ) -> Figure:
     """The wrongly classified images, most confident first, each with `true → predicted` and its probability.
 
     images [n, ...]; true, predicted int [n]; probability [n], of the predicted class. Right ones are skipped.
+    subtitle: how many are wrong, where the images are not all that were looked at; None counts the ones given.
     """
     true, predicted, probability = np.asarray(true), np.asarray(predicted), np.asarray(probability)
     if not len(images) == len(true) == len(predicted) == len(probability):
         sizes = [len(images), len(true), len(predicted), len(probability)]
         raise ValueError(f"images, true, predicted and probability are not of one length: {sizes}")
     wrong = np.flatnonzero(true != predicted)
-    subtitle = f"{len(wrong):,} of {len(true):,} wrong"
+    subtitle = subtitle or f"{len(wrong):,} of {len(true):,} wrong"
     if not len(wrong):
         fig, (ax,) = panels(1, 1, width=3.6, height=1.1)
         bare(ax)

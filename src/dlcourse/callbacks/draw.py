@@ -35,11 +35,7 @@ class Draw(L.Callback):
         assert isinstance(pl_module, Task)
         if not (trainer.is_global_zero and isinstance(data, DataModule) and data.provenance is not None):
             return
-        note = (
-            ""
-            if data.provenance.source == "real"
-            else f"stand-in data, not {data.name}: {data.provenance.detail}"
-        )
+        note = "" if data.provenance.source == "real" else f"stand-in data, not {data.name}: {data.provenance.detail}"
         folder = self.run / "figures"
         folder.mkdir(exist_ok=True)
         for name, make in (
@@ -92,20 +88,17 @@ class Draw(L.Callback):
         if not isinstance(task, Classify):
             return None
         predicted, y = task.tested
-        wrong = (predicted != y).nonzero().squeeze(1)[:2000]
-        if not len(wrong):
+        all_wrong = (predicted != y).nonzero().squeeze(1)
+        if not len(all_wrong):
             return None
-        probability = torch.cat(
-            [self._probability(task, data, part) for part in wrong.split(data.eval_batch_size)]
-        )
+        wrong = all_wrong[:2000]
+        probability = torch.cat([self._probability(task, data, part) for part in wrong.split(data.eval_batch_size)])
         top = probability.argsort(descending=True, stable=True)[:24]
         chosen = wrong[top]
         images, _ = data.splits["test"].__getitems__(chosen)
-        return figures.misclassified(
-            images.cpu().numpy(),
-            *(t.cpu().numpy() for t in (y[chosen], predicted[chosen], probability[top])),
-            data.classes,
-        )
+        arrays = (t.cpu().numpy() for t in (images, y[chosen], predicted[chosen], probability[top]))
+        subtitle = f"{len(all_wrong):,} of {len(y):,} test images wrong"
+        return figures.misclassified(*arrays, data.classes, subtitle=subtitle)
 
     @staticmethod
     @torch.no_grad()
@@ -119,9 +112,7 @@ class Draw(L.Callback):
         if not isinstance(task, Reconstruct):
             return None
         test = data.splits["test"]
-        first = [
-            int((test.y == k).nonzero()[0]) for k in range(min(10, len(data.classes))) if (test.y == k).any()
-        ]
+        first = [int((test.y == k).nonzero()[0]) for k in range(min(10, len(data.classes))) if (test.y == k).any()]
         x = data.transform(test.__getitems__(torch.tensor(first))[0].to(task.device))
         rows = {"original": x}
         if task.noise:

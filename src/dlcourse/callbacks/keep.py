@@ -18,9 +18,9 @@ from dlcourse.tasks.task import Task, mode_of, tidy
 class Keep(Checkpoint):
     """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
 
-    best.ckpt has the weights of the epoch with the best `monitor` (the first, if several are equal) and what rebuilds the
-    task; last.ckpt has everything that resuming needs. Files are written under a temporary name and renamed. Epochs that
-    take less time than writing does don't all write: at least 95 % of the time goes to training.
+    best.ckpt has the weights of the epoch with the best `monitor` (the first, if several are equal) and what rebuilds
+    the task; last.ckpt has everything that resuming needs. Files are written under a temporary name and renamed. Epochs
+    that take less time than writing does don't all write: at least 95 % of the time goes to training.
 
     It is one of Lightning's checkpoint callbacks because those run last, when all metrics of the epoch are there.
     """

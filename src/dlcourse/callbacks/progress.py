@@ -44,18 +44,14 @@ class Progress(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         figures = {
-            k: float(v)
-            for k, v in trainer.callback_metrics.items()
-            if k in ("val/loss", "val/accuracy", "val/psnr")
+            k: float(v) for k, v in trainer.callback_metrics.items() if k in ("val/loss", "val/accuracy", "val/psnr")
         }
         self.last = "".join(f"  {name} {value:.4f}" for name, value in sorted(figures.items()))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._draw("")
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._draw("")
 
     def _draw(self, text: str) -> None:

@@ -26,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 2 for a mistake, a damaged file or a failed download, else 0."""
     parser = argparse.ArgumentParser(prog="python -m dlcourse.data", description=__doc__)
     parser.add_argument("command", choices=("list", "fetch", "verify"))
-    parser.add_argument(
-        "rest", nargs="*", metavar="NAME|data.root=DIR", help=f"one of {or_list(list(SOURCES))}"
-    )
+    parser.add_argument("rest", nargs="*", metavar="NAME|data.root=DIR", help=f"one of {or_list(list(SOURCES))}")
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
@@ -38,9 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         if name is None:
             raise InputError(f"{given.command} needs a name: {or_list(list(SOURCES))}.")
         return (fetch_source if given.command == "fetch" else verify_source)(lookup(name), root)
-    except (InputError, DownloadError) as error:
+    except (InputError, DownloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left half-written", file=sys.stderr)
+        return 130
 
 
 def parse(rest: list[str]) -> tuple[str | None, Path | None]:
@@ -87,8 +88,11 @@ def show(entry: Source, root: Path | None) -> int:
 def state(entry: Source, root: Path | None) -> tuple[str, str]:
     """What `load` would find without a download, and where."""
     for place in (place.resolve() for place in search_path(entry, root)):
-        if raw_files(entry, place):
-            return "real", str(place)
+        try:
+            if raw_files(entry, place):
+                return "real", str(place)
+        except InputError as error:
+            return "unreadable", str(error)
         if prepared_file(entry, place, Options(entry.size or 0, 3 if entry.size else 0)).is_file():
             return "real, prepared", f"from {place}"
     if not entry.folders:
@@ -106,9 +110,7 @@ def state(entry: Source, root: Path | None) -> tuple[str, str]:
 def fetch_source(entry: Source, root: Path | None) -> int:
     """Downloads what is missing; a copy in another form is enough."""
     if not entry.files:
-        raise InputError(
-            f"{entry.name} has no download: put {entry.expects} in a folder and say data.root=DIR."
-        )
+        raise InputError(f"{entry.name} has no download: put {entry.expects} in a folder and say data.root=DIR.")
     places = [root] if root is not None else search_path(entry, None)
     found = next((place for place in places if raw_files(entry, place)), None)
     if found and not any((found / file.name).is_file() for file in entry.files):
@@ -126,12 +128,10 @@ def verify_source(entry: Source, root: Path | None) -> int:
         raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}.")
     place = next((place for place in places if raw_files(entry, place)), None)
     if place is None:
-        raise InputError(
-            f"{absent(entry, places[0])}: it should hold {entry.expects}{fetch_hint(entry, places[0])}."
-        )
+        raise InputError(f"{absent(entry, places[0])}: it should hold {entry.expects}{fetch_hint(entry, places[0])}.")
     files = raw_files(entry, place)
-    photos = [path for path in files if is_photo(path.name)]
-    hashes, errors = check_photos(photos)
+    photos = {path: None for path in files if is_photo(path.name)}  # a set in order
+    hashes, errors = check_photos(list(photos))
     if not errors:
         try:
             entry.read(place, files, Options(size=8))
@@ -142,10 +142,8 @@ def verify_source(entry: Source, root: Path | None) -> int:
         if path not in photos:
             print(f"{hash_file(path)}  {'DAMAGED' if path in bad else grade(entry, path)}  {path}")
     if photos:
-        lines = [
-            f"{path.relative_to(place).as_posix()} {sha}" for path, sha in zip(photos, hashes, strict=True)
-        ]
-        word = "DAMAGED" if bad & set(photos) else "UNKNOWN"
+        lines = [f"{path.relative_to(place).as_posix()} {sha}" for path, sha in zip(photos, hashes, strict=True)]
+        word = "DAMAGED" if bad & photos.keys() else "UNKNOWN"
         print(f"{listing_hash(lines)}  {word}  {place} ({len(photos)} photos)")
     for damage in errors:
         print(f"error: {damage}", file=sys.stderr)

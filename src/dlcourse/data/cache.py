@@ -84,9 +84,7 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
             torch.save(saved, file)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save reports a full disk
-        log.warning(
-            "can't keep the prepared data in %s (%s): they are prepared anew each time", path.parent, error
-        )
+        log.warning("can't keep the prepared data in %s (%s): they are prepared anew each time", path.parent, error)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

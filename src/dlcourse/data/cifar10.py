@@ -61,9 +61,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     if first.suffix == ".zip":
         return read_zips(files, options)
     if first.suffix == ".bin":
-        return reading(
-            [read_binary(path) for path in files], False, "CIFAR-10's binary batches, not checked", files
-        )
+        return reading([read_binary(path) for path in files], False, "CIFAR-10's binary batches, not checked", files)
     if first.name == ARCHIVE.name:
         return read_archive(first, options)
     parts, published = [], True
@@ -72,13 +70,9 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         if (md5 := hashlib.md5(data, usedforsecurity=False).hexdigest()) != file.md5:
             published = False
             if options.verify:
-                raise damaged(
-                    path, f"its md5 is {md5}, CIFAR-10's is {file.md5}; data.verify=false takes it as it is"
-                )
+                raise damaged(path, f"its md5 is {md5}, CIFAR-10's is {file.md5}; data.verify=false takes it as it is")
         parts.append(parse_batch(path, data))
-    return reading(
-        parts, published, "CIFAR-10's own batches" if published else "batches in CIFAR-10's form", files
-    )
+    return reading(parts, published, "CIFAR-10's own batches" if published else "batches in CIFAR-10's form", files)
 
 
 def reading(parts: list[Batch], comparable: bool, detail: str, files: list[Path]) -> Reading:
@@ -110,9 +104,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.empty(0).__reduce__()[
-                0
-            ]  # the function itself: where it lives depends on the version of numpy
+            return np.empty(0).__reduce__()[0]  # the function itself: where it lives depends on the version of numpy
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
@@ -144,9 +136,7 @@ def read_binary(path: Path) -> Batch:
 
 def check_batch(x: np.ndarray, y: np.ndarray) -> Batch:
     if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3072 or y.shape != (len(x),) or not len(x):
-        raise ValueError(
-            f"data {list(x.shape)} of {x.dtype} and labels {list(y.shape)}, not uint8 [N, 3072] and [N]"
-        )
+        raise ValueError(f"data {list(x.shape)} of {x.dtype} and labels {list(y.shape)}, not uint8 [N, 3072] and [N]")
     if y.min() < 0 or y.max() > 9:
         raise ValueError(f"labels from {y.min()} to {y.max()}, not 0 to 9")
     return x.reshape(-1, 3, 32, 32), y
@@ -156,9 +146,7 @@ def read_archive(path: Path, options: Options) -> Reading:
     found = hash_file(path)
     published = found == ARCHIVE.sha256
     if not published and options.verify:
-        raise damaged(
-            path, "it is not CIFAR-10's archive; data.verify=false takes it as it is", ARCHIVE.sha256, found
-        )
+        raise damaged(path, "it is not CIFAR-10's archive; data.verify=false takes it as it is", ARCHIVE.sha256, found)
     batches = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
@@ -171,9 +159,7 @@ def read_archive(path: Path, options: Options) -> Reading:
         parts = [batches[file.name] for file in BATCHES]
     except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}", ARCHIVE.sha256, found) from error
-    return reading(
-        parts, published, "CIFAR-10's own archive" if published else "an archive in CIFAR-10's form", [path]
-    )
+    return reading(parts, published, "CIFAR-10's own archive" if published else "an archive in CIFAR-10's form", [path])
 
 
 # ------------------------------------------------------------------------------------------- an image a file
@@ -191,9 +177,7 @@ def read_zips(files: list[Path], options: Options) -> Reading:
             names = sorted(name for name in archive.namelist() if is_photo(PurePosixPath(name).name))
             lock = Lock()  # a ZipFile may be read by one thread at a time
 
-            def member(
-                name: Path, archive: zipfile.ZipFile = archive, lock: Any = lock, path: Path = path
-            ) -> bytes:
+            def member(name: Path, archive: zipfile.ZipFile = archive, lock: Any = lock, path: Path = path) -> bytes:
                 try:
                     with lock:
                         return archive.read(name.relative_to(path).as_posix())
@@ -214,10 +198,7 @@ def read_trees(root: Path, files: list[Path], options: Options) -> Reading:
         split, found = decode_tree(paths, root / part, options, Path.read_bytes)
         parts.append(split)
         hashes[f"{part}/ ({len(paths)} files)"] = listing_hash(
-            [
-                f"{path.relative_to(root).as_posix()} {sha256}"
-                for path, sha256 in zip(paths, found, strict=True)
-            ]
+            [f"{path.relative_to(root).as_posix()} {sha256}" for path, sha256 in zip(paths, found, strict=True)]
         )
     return of_images(parts, hashes)
 
@@ -229,9 +210,7 @@ def decode_tree(
     names = [path.parent.name for path in paths]
     if set(names) != set(CLASSES):
         odd = sorted(set(names) ^ set(CLASSES))
-        raise DamagedFileError(
-            where, f"{where} should hold CIFAR-10's ten class folders, airplane to truck; check {odd[0]!r}."
-        )
+        raise DamagedFileError(where, f"should hold CIFAR-10's ten class folders, airplane to truck: check {odd[0]!r}.")
     x, hashes = decode_all(paths, 32, 3, options.threads, read)
     return (x, np.array([CLASSES.index(name) for name in names], np.int64)), hashes
 

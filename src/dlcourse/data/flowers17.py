@@ -66,9 +66,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
         def decoded(part: np.ndarray) -> Split:
             chosen = [paths[at] for at in part]
-            x, _ = decode_all(
-                chosen, options.size, options.channels, options.threads, lambda path: photos[path.name]
-            )
+            x, _ = decode_all(chosen, options.size, options.channels, options.threads, lambda path: photos[path.name])
             return x, y[part]
 
         train, val, test = (decoded(part) for part in parts)
@@ -96,9 +94,7 @@ def read_splits(path: Path) -> list[np.ndarray]:
     except Exception as error:  # a damaged .mat raises nearly anything
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     numbers = np.concatenate(parts)
-    if [len(part) for part in parts] != list(KEYS.values()) or not np.array_equal(
-        np.sort(numbers), np.arange(COUNT)
-    ):
+    if [len(part) for part in parts] != list(KEYS.values()) or not np.array_equal(np.sort(numbers), np.arange(COUNT)):
         raise damaged(path, "trn2, val2 and tst2 should share out 1,360 photos as 680, 340 and 340")
     return parts
 
@@ -106,9 +102,7 @@ def read_splits(path: Path) -> list[np.ndarray]:
 def read_archive(path: Path, verify: bool) -> dict[str, bytes]:
     """The archive's photos by name, still packed as JPEG."""
     if verify and (md5 := hash_file(path, "md5")) != ARCHIVE.md5:
-        raise damaged(
-            path, f"its md5 is {md5}, the published one's {ARCHIVE.md5}; data.verify=false takes it as it is"
-        )
+        raise damaged(path, f"its md5 is {md5}, the published one's {ARCHIVE.md5}; data.verify=false takes it as it is")
     photos = {}
     try:
         with tarfile.open(path, "r:gz") as archive:

@@ -18,9 +18,7 @@ def find(root: Path) -> list[Path]:
 
 def class_names(folder: Path) -> list[str]:
     """The names of the class folders in a folder."""
-    return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__"))
-    )
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
@@ -54,9 +52,7 @@ def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[
     """Images and their class numbers by the folder in `folder` that each lies in."""
     direct = next((path.name for path in folder.iterdir() if is_photo(path.name)), None)
     if direct:
-        raise InputError(
-            f"{folder} holds {direct} outside any class folder: give each class a folder of its own."
-        )
+        raise InputError(f"{folder} holds {direct} outside any class folder: give each class a folder of its own.")
     names = [path.relative_to(folder).parts[0] for path in files]
     odd = next((name for name in names if name not in classes), None)
     if odd:
@@ -73,17 +69,13 @@ def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[
 def split(x: list[Path], y: np.ndarray, shares: tuple[float, ...], root: Path) -> list[Split]:
     parts = stratified(y, shares)
     if not all(len(part) for part in parts):
-        raise InputError(
-            f"{root} holds too few images ({len(x)}) to be split: a class should have 4 or more."
-        )
+        raise InputError(f"{root} holds too few images ({len(x)}) to be split: a class should have 4 or more.")
     return [([x[at] for at in part], y[part]) for part in parts]
 
 
 def reading(train: Split, val: Split | None, test: Split, classes: list[str], detail: str) -> Reading:
     sizes = "/".join(str(len(part[1])) if part else "-" for part in (train, val, test))
-    return Reading(
-        train, val, test, classes, False, f"a folder of {len(classes)} classes ({sizes}), {detail}"
-    )
+    return Reading(train, val, test, classes, False, f"a folder of {len(classes)} classes ({sizes}), {detail}")
 
 
 SOURCE = Source(

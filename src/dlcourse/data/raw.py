@@ -102,9 +102,12 @@ class Source:
 class DamagedFileError(InputError):
     """A raw file that isn't what it should be; `path` is the file."""
 
-    def __init__(self, path: Path, sentence: str) -> None:
-        super().__init__(sentence)
-        self.path = path
+    def __init__(self, path: Path | str, problem: str = "") -> None:
+        if not problem:
+            # A DataLoader hands on its worker's error as a printed traceback, of which the sentence is the end.
+            path, _, problem = str(path).strip().splitlines()[-1].partition("Error: ")[2].partition(" ")
+        super().__init__(f"{path} {problem}")
+        self.path = Path(path)
 
 
 class DownloadError(Exception):
@@ -114,10 +117,8 @@ class DownloadError(Exception):
 def damaged(path: Path, why: str, expected: str | None = None, found: str | None = None) -> DamagedFileError:
     """The error for a damaged raw file: which, why, and its sha256 as expected (if known) and as found."""
     known = f"expected sha256 {expected}, found" if expected else "its sha256 is"
-    sentence = (
-        f"{path} is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; put a whole copy there."
-    )
-    return DamagedFileError(path, sentence)
+    problem = f"is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; put a whole copy there."
+    return DamagedFileError(path, problem)
 
 
 # ---------------------------------------------------------------------------------------- the files' content
@@ -168,9 +169,7 @@ def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np
     parts: list[list[np.ndarray]] = [[] for _ in shares]
     for label in np.unique(y):
         members = rng.permutation(np.flatnonzero(y == label))
-        for part, chosen in zip(
-            parts, np.split(members, np.rint(bounds * len(members)).astype(int)), strict=True
-        ):
+        for part, chosen in zip(parts, np.split(members, np.rint(bounds * len(members)).astype(int)), strict=True):
             part.append(chosen)
     return [np.sort(np.concatenate(part)) for part in parts]
 
@@ -201,14 +200,13 @@ def download(file: File, path: Path) -> str:
     if file.url is None:
         raise ValueError(f"{file.name} has no url")
     try:
+        request = urllib.request.Request(file.url, headers={"User-Agent": "dlcourse"})
         probe(file.url)
-        response = urllib.request.urlopen(file.url, timeout=READ_TIMEOUT)
+        response = urllib.request.urlopen(request, timeout=READ_TIMEOUT)
     except (OSError, HTTPException) as error:
         raise DownloadError(f"{file.url} can't be had ({reason(error)})") from error
     expected = int(response.headers.get("Content-Length") or -1)
-    log.warning(
-        "downloading %s%s to %s", file.url, f" ({expected / 1e6:.0f} MB)" if expected > 0 else "", path.parent
-    )
+    log.warning("downloading %s%s to %s", file.url, f" ({expected / 1e6:.0f} MB)" if expected > 0 else "", path.parent)
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

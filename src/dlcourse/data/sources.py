@@ -67,9 +67,7 @@ def load(
     if splits is not None:
         return splits
     if root is not None:
-        raise InputError(
-            f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}."
-        )
+        raise InputError(f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}.")
     try:
         offer_download(entry)
         target = download_folder(entry)
@@ -82,9 +80,7 @@ def load(
         if source == "auto" and entry.stand_in is not None:
             return stand_in(entry, options, str(error))
         otherwise = ", or take data.source=auto for its stand-in" if entry.stand_in else ""
-        raise InputError(
-            f"{error}: put {entry.expects} in {roots[0]}, or say data.root=DIR{otherwise}."
-        ) from error
+        raise InputError(f"{error}: put {entry.expects} in {roots[0]}, or say data.root=DIR{otherwise}.") from error
 
 
 def lookup(name: str) -> Source:
@@ -130,9 +126,7 @@ def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_lim
             splits = load_prepared(prepared, mark, options.verify)
             if splits is not None:
                 if not files:
-                    log.warning(
-                        "%s: its raw files are gone from %s; it was prepared before", entry.name, root
-                    )
+                    log.warning("%s: its raw files are gone from %s; it was prepared before", entry.name, root)
                 return splits
             if mark is not None:
                 splits = assemble(entry, entry.read(root, files, options), options, memory_limit, root)
@@ -147,9 +141,7 @@ def unreadable(root: Path, error: OSError) -> InputError:
     return InputError(f"{error.filename or root} can't be read: {error.strerror or error}.")
 
 
-def assemble(
-    entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None
-) -> Splits:
+def assemble(entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None) -> Splits:
     """A reading as stores; its photos decoded, or left on disk if they would take over memory_limit bytes."""
     parts = {"train": reading.train, "test": reading.test} | ({"val": reading.val} if reading.val else {})
     photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
@@ -158,22 +150,17 @@ def assemble(
     lines = []
     if streamed:
         check_headers(photos, options.threads)
-        log.warning(
-            "%s: %d photos are more than data.memory_limit: read as they are needed", entry.name, len(photos)
-        )
+        log.warning("%s: %d photos are more than data.memory_limit: read as they are needed", entry.name, len(photos))
     for name, (x, labels) in parts.items():
         y = torch.from_numpy(labels)
         if isinstance(x, np.ndarray):
-            stores[name] = Tensors(torch.from_numpy(x), y)
+            stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
         elif streamed:
             lines += [f"{path.relative_to(root or '/').as_posix()} {path.stat().st_size}" for path in x]
             stores[name] = PhotoStore([str(path) for path in x], y, options.size, options.channels)
         else:
             pixels, hashes = decode_all(x, options.size, options.channels, options.threads)
-            lines += [
-                f"{path.relative_to(root or '/').as_posix()} {sha}"
-                for path, sha in zip(x, hashes, strict=True)
-            ]
+            lines += [f"{path.relative_to(root or '/').as_posix()} {sha}" for path, sha in zip(x, hashes, strict=True)]
             stores[name] = Tensors(torch.from_numpy(pixels), y)
     files = dict(reading.files)
     if lines:
@@ -199,11 +186,8 @@ def absent(entry: Source, root: Path) -> str:
 
 
 def fetch_hint(entry: Source, root: str | Path) -> str:
-    return (
-        f"; or download it: python -m dlcourse.data fetch {entry.name} data.root={root}"
-        if entry.files
-        else ""
-    )
+    """How to download a data set to a root, where it has a download."""
+    return f" (python -m dlcourse.data fetch {entry.name} data.root={root} downloads it)" if entry.files else ""
 
 
 # -------------------------------------------------------------------------------------------------- download

@@ -32,9 +32,7 @@ def find(root: Path) -> list[Path]:
         return [*found, *(path for name in CLASSES for path in list_photos(root / name))]
     for top in (root, root / "SUN397"):
         if all((top / folder).is_dir() for folders in CLASSES.values() for folder in folders):
-            return [
-                path for folders in CLASSES.values() for name in folders for path in list_photos(top / name)
-            ]
+            return [path for folders in CLASSES.values() for name in folders for path in list_photos(top / name)]
     return []
 
 
@@ -49,15 +47,15 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
         paths = [root / line for line in names.read_text().split("\n") if line.strip()]
         missing = next((path for path in paths if path not in there), None)
         if missing:
-            raise DamagedFileError(missing, f"{missing} is missing: {names.name} names it.")
+            raise DamagedFileError(missing, f"is missing: {names.name} names it.")
         try:
             y = np.array(labels.read_text().split(), np.int64)
         except ValueError as error:
-            raise DamagedFileError(labels, f"{labels} should hold a class number a line ({error}).") from None
+            raise DamagedFileError(labels, f"should hold a class number a line ({error}).") from None
         if len(y) != len(paths) or not len(y) or y.min() < 0 or y.max() >= len(CLASSES):
             raise DamagedFileError(
                 labels,
-                f"{labels} should hold {len(paths)} class numbers, 0 to 7, as {names.name} has lines.",
+                f"should hold {len(paths)} class numbers, 0 to 7, as {names.name} has lines.",
             )
         parts.append((paths, y))
     comparable = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
@@ -67,9 +65,7 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
         test=parts[1],
         classes=list(CLASSES),
         comparable=comparable,
-        detail="the course's photos and split, 1,177/400"
-        if comparable
-        else "photos with lists in the course's form",
+        detail="the course's photos and split, 1,177/400" if comparable else "photos with lists in the course's form",
         files={path.name: hash_file(path) for path in files[:4]},
     )
 
@@ -79,17 +75,13 @@ def draw(root: Path, files: list[Path]) -> Reading:
     places = {folder: label for label, folders in enumerate(CLASSES.values()) for folder in folders}
     places |= {name: label for label, name in enumerate(CLASSES)}
     names = [path.relative_to(root).as_posix().removeprefix("SUN397/") for path in files]
-    y = np.array(
-        [next(places[folder] for folder in places if name.startswith(f"{folder}/")) for name in names]
-    )
+    y = np.array([next(places[folder] for folder in places if name.startswith(f"{folder}/")) for name in names])
     rng = np.random.default_rng(8)
     train, test = [], []
     for label, name in enumerate(CLASSES):
         members = rng.permutation(np.flatnonzero(y == label))
         if len(members) < 4:
-            raise DamagedFileError(
-                root / name, f"{root} holds {len(members)} photos of {name}: at least 4 are needed."
-            )
+            raise DamagedFileError(root, f"holds {len(members)} photos of {name}: at least 4 are needed.")
         tests = min(50, len(members) // 4)
         test.append(np.sort(members[:tests]))
         train.append(np.sort(members[tests : tests + 150]))

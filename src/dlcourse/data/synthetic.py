@@ -33,11 +33,7 @@ def fonts(pixels: int) -> list[ImageFont.FreeTypeFont]:
     if spec is None or not spec.submodule_search_locations:
         raise InputError("NIST36's stand-in is drawn with matplotlib's fonts: pip install matplotlib.")
     folder = Path(spec.submodule_search_locations[0], "mpl-data", "fonts", "ttf")
-    return [
-        ImageFont.truetype(folder / f"{name}.ttf", pixels)
-        for name in FONTS
-        if (folder / f"{name}.ttf").is_file()
-    ]
+    return [ImageFont.truetype(folder / f"{name}.ttf", pixels) for name in FONTS if (folder / f"{name}.ttf").is_file()]
 
 
 def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
@@ -46,9 +42,7 @@ def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
     drawn = [[draw_glyph(font, letter) for font in fonts(48)] for letter in classes]
     parts: list[Split] = []
     for count in counts:
-        x = np.stack(
-            [warp(letters[rng.integers(len(letters))], rng) for letters in drawn for _ in range(count)]
-        )
+        x = np.stack([warp(letters[rng.integers(len(letters))], rng) for letters in drawn for _ in range(count)])
         parts.append((x[:, None], np.repeat(np.arange(len(classes)), count)))
     return Reading(
         train=parts[0],
@@ -102,9 +96,7 @@ def textures(classes: list[str], size: int, channels: int, counts: tuple[int, in
     for count in counts:
         x = np.empty((len(classes) * count, channels, size, size), np.uint8)
         for label in range(len(classes)):
-            x[label * count : (label + 1) * count] = draw_class(
-                label, len(classes), count, size, channels, rng
-            )
+            x[label * count : (label + 1) * count] = draw_class(label, len(classes), count, size, channels, rng)
         parts.append((x, np.repeat(np.arange(len(classes)), count)))
     return Reading(
         train=parts[0],
@@ -116,9 +108,7 @@ def textures(classes: list[str], size: int, channels: int, counts: tuple[int, in
     )
 
 
-def draw_class(
-    label: int, classes: int, n: int, size: int, channels: int, rng: np.random.Generator
-) -> np.ndarray:
+def draw_class(label: int, classes: int, n: int, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 [n, channels, size, size]; drawn at 64×64 at most and enlarged."""
     side = min(size, 64)
     v, u = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 2, indexing="ij")
@@ -128,9 +118,7 @@ def draw_class(
 
     direction = np.pi * label / classes + jitter(0.15)
     waves = (3 + 2 * (label % 3)) * np.exp(jitter(0.1))
-    grating = 0.5 + 0.5 * np.sin(
-        np.pi * waves * (u * np.cos(direction) + v * np.sin(direction)) + 7 * jitter(1)
-    )
+    grating = 0.5 + 0.5 * np.sin(np.pi * waves * (u * np.cos(direction) + v * np.sin(direction)) + 7 * jitter(1))
 
     du, dv, radius = u - jitter(0.25), v - jitter(0.25), 0.45 * np.exp(jitter(0.2))
     corners = (0.0, 3.0, 4.0, 5.0)[label % 4]  # a disc, or a star of so many points

@@ -109,7 +109,7 @@ def ours(batch_size: int, limit: int | None, epochs: int) -> float:
     """Seconds an epoch in this code, everything on."""
     with tempfile.TemporaryDirectory() as out:
         task, data, trainer, _ = engine.assemble(config(batch_size, limit, epochs), Path(out))
-        trainer.callbacks.insert(0, Progress())  # as on a terminal
+        trainer.callbacks.insert(0, Progress())  # type: ignore[attr-defined]  # as on a terminal
         data.prepare()
         began = time.perf_counter()
         trainer.fit(task, datamodule=data)

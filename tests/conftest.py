@@ -27,6 +27,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["DLCOURSE_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "dlcourse-cache")
     os.environ.pop("DLCOURSE_DATA", None)
+    os.environ["DLCOURSE_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     yield

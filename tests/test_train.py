@@ -53,8 +53,8 @@ def test_the_run_directory(train: Train) -> None:
     }  # fmt: skip
     result = json.loads((run / "result.json").read_text())
     assert {
-        "status", "score", "monitor", "metrics", "epochs", "best_epoch", "steps", "seconds", "parameters", "seed", "model",
-        "data", "versions", "device", "commit", "config_hash", "command",
+        "status", "score", "monitor", "metrics", "epochs", "best_epoch", "steps", "seconds", "parameters", "seed",
+        "model", "data", "versions", "device", "commit", "config_hash", "command",
     } <= result.keys()  # fmt: skip
     assert (result["status"], result["epochs"], result["steps"], result["seed"]) == ("done", 2, 4, 0)
     assert result["score"] == result["metrics"]["val/accuracy"]
@@ -106,7 +106,7 @@ def test_plain_lightning_restores_a_task_without_running_code(train: Train) -> N
 
 @pytest.mark.parametrize("overrides", [NOISY, ("model=denoising",), (*QUICK, "schedule=cosine", "optimizer=rmsprop")])
 def test_resumed_is_what_it_would_have_been(overrides: tuple[str, ...], train: Train) -> None:
-    """Two epochs and then two more are four, to the last digit: order, augmentation, dropout, noise, optimizer, schedule."""
+    """Two epochs and two more are four, to the last digit: order, augmentation, dropout, noise, optimizer."""
     common = [*overrides, "trainer.figures=false", "data.batch_size=64"]
     if "schedule=cosine" in overrides:
         common.append("schedule.T_max=4")

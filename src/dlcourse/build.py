@@ -23,7 +23,7 @@ def locate(target: Any, kind: type[T], key: str) -> type[T]:
     module, name = target.rsplit(".", 1)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
+    except Exception:  # whatever importing it does: there is nothing to be had under this name
         raise InputError(f"{key}._target_={target}: there is no such class") from None
     if not (inspect.isclass(found) and issubclass(found, kind) and found.__module__.split(".")[0] in ALLOWED):
         raise refused
@@ -34,15 +34,16 @@ def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: A
     """An object of the class that `spec` names, made with its other entries (and `args`, `kwargs`) as arguments.
 
     `key` is where the spec stands in the config, for messages. Raises InputError for a class that may not be used, an
-    argument that it doesn't take, and whatever it refuses with TypeError or ValueError.
+    argument that it doesn't take, and whatever it refuses with TypeError, ValueError, RuntimeError or ImportError.
     """
     cls = locate(spec.get("_target_"), kind, key)
     arguments = {k: v for k, v in spec.items() if k != "_target_"} | kwargs
     try:
         inspect.signature(cls).bind(*args, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{key}: {cls.__name__} {error}") from None
     try:
         return cls(*args, **arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{key}: {error}") from error
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+        why, *_ = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{key}: {why}") from error

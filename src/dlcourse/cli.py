@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,7 @@ from typing import Any
 from dlcourse.errors import InputError, or_list
 
 
-def arguments(
-    argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> dict[str, str]:
+def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
     """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts so.
 
     Prints `usage` and leaves for --help; raises InputError for a key that is unknown, twice there or missing.
@@ -25,13 +24,12 @@ def arguments(
     for argument in argv:
         key, equals, value = argument.partition("=")
         if not equals or not key:
-            raise InputError(
-                f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})"
-            )
+            raise InputError(f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})")
         if key not in known and not any(k.endswith(".") and key.startswith(k) for k in known):
             close = difflib.get_close_matches(key, known, 2)
-            raise InputError(f"there is no {key}= here{f'; did you mean {or_list(close)}' if close else ''}"
-                             f" (possible: {or_list([k + ('...' if k.endswith('.') else '=') for k in known])})")  # fmt: skip
+            hint = f"; did you mean {or_list(close)}" if close else ""
+            possible = or_list([k + ("..." if k.endswith(".") else "=") for k in known])
+            raise InputError(f"there is no {key}= here{hint} (possible: {possible})")
         if key in found:
             raise InputError(f"{key}= is given twice")
         if not value:
@@ -47,15 +45,32 @@ def run(main: Callable[[list[str]], Any]) -> None:
     """Call an entry point with the command line; a user's mistake becomes one sentence on stderr and exit code 2."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.raiseExceptions = False  # a closed pipe (`| head`) ends what is printed, not the run
+    code: Any = 0
     try:
         main(sys.argv[1:])
-    except InputError as error:
-        fail(str(error))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
-        sys.exit(0)
+        pass
+    except (InputError, OSError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        code = 2
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s", error)
+        code = 1
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def sentence(error: Exception) -> str:
+    """What to tell about a mistake, or about a path that can't be read or written (space, permission)."""
+    return f"{error.filename or 'writing'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
 def log_to(path: Path) -> None:
@@ -63,8 +78,3 @@ def log_to(path: Path) -> None:
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
     logging.getLogger().addHandler(handler)
-
-
-def fail(sentence: str, code: int = 2) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(code)

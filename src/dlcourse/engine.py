@@ -7,23 +7,26 @@ import logging
 import os
 import shlex
 import time
-import traceback
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from dlcourse import runs
 from dlcourse.build import build
-from dlcourse.callbacks import Draw, Keep, Progress, Reseed
-from dlcourse.config import check, config_hash, flat
+from dlcourse.callbacks import Keep, Progress, Reseed
+from dlcourse.config import config_hash, flat
 from dlcourse.data.module import DataModule
 from dlcourse.data.photos import decode_named
-from dlcourse.errors import InputError, or_list
+from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
+from dlcourse.rules import check
 from dlcourse.tasks import Classify
 from dlcourse.tasks.task import Task, mode_of, tidy
 
@@ -79,10 +82,15 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         summarise(result, keep)
         task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
         result["metrics"] |= evaluate(trainer, task, data, "test")
+        if plain["trainer"]["figures"] and main_process():
+            from dlcourse.draw import draw  # here, because matplotlib takes a second to import
+
+            draw(run, task, data, keep.rows, result["best_epoch"], trainer.logger)
         result["status"] = "done"
         if isinstance(trainer.logger, TensorBoardLogger):
             best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
             trainer.logger.log_hyperparams(hparams(plain), best)
+        (run / "hparams.yaml").unlink(missing_ok=True)  # the logger's, an empty one
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and SIGTERM into SystemExit
         result["status"] = "interrupted"
         raise KeyboardInterrupt from None
@@ -90,7 +98,6 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         result |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         mistake = as_mistake(error)
         if mistake is None:
-            log.error("%s", traceback.format_exc())
             raise
         result["error"] = str(mistake)
         raise mistake from error
@@ -98,11 +105,11 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         if keep is not None:
             summarise(result, keep)
         result["seconds"] = round(time.monotonic() - began, 2)
+        clean_up(run)
         if main_process() and "data" in result:
             runs.write_result(run, result)
             if result["status"] != "done":
                 log.warning("%s after %d epochs%s", result["status"], result["epochs"], how_to_resume(run))
-        finish(run)
     if main_process():
         report(result, run)
     score = result["score"]
@@ -117,6 +124,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     data = build_data(plain)
     try_shapes(task, data, plain)
     check_monitor(task, plain)
+    task.configure_optimizers()  # only to find out whether it can
     keep = Keep(run, task.monitor)
     if resume:
         keep.continue_from(epochs_done(run))
@@ -124,8 +132,6 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     options = {k: v for k, v in plain["trainer"].items() if k not in OURS and v is not None}
     if plain["trainer"]["progress"] and os.isatty(2) and main_process():
         callbacks.append(Progress())
-    if plain["trainer"]["figures"]:
-        callbacks.append(Draw(run, keep))
     if plain["stopping"]:
         callbacks.append(build(plain["stopping"], L.Callback, "stopping"))
     logger: Logger | bool = False
@@ -133,18 +139,31 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         where = {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False}
         logger = build(plain["logger"], Logger, "logger", **where)  # type: ignore[type-abstract]
     check_devices(plain["trainer"])
-    trainer = L.Trainer(
-        **options,
-        default_root_dir=run,
-        callbacks=callbacks,
-        logger=logger,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10**9,  # metrics are logged once an epoch
-        use_distributed_sampler=False,
-    )
+    try:
+        trainer = L.Trainer(
+            **options,
+            default_root_dir=run,
+            callbacks=callbacks,
+            logger=logger,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            profiler=Unprofiled(),
+            log_every_n_steps=10**9,  # metrics are logged once an epoch
+            use_distributed_sampler=False,
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InputError(f"trainer: {first_line(error)}") from error
     return task, data, trainer, keep
+
+
+class Unprofiled(PassThroughProfiler):
+    """No profiler. Lightning's own empty one is entered 60 times a step: a tenth of a small network's step."""
+
+    nothing: AbstractContextManager[None] = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self.nothing
 
 
 def build_task(plain: dict[str, Any]) -> Task:
@@ -297,8 +316,6 @@ def announce(result: dict[str, Any]) -> None:
         result["model"], data["name"], f"{result['parameters']:,}", f"{data['train']:,}", f"{data['val']:,}",
         f"{data['test']:,}", result["device"],
     )  # fmt: skip
-    if data["source"] != "real":
-        log.warning(stand_in_line(result))
     if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
         log.info(
             "weights: %s is not torchvision's published file (sha256 %s...)",
@@ -414,7 +431,7 @@ def shown(run: Path) -> str:
     return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))
 
 
-def finish(run: Path) -> None:
+def clean_up(run: Path) -> None:
     """Leave nothing behind for the next run in this process, and no half-written file."""
     for part in run.glob("*.part"):
         with contextlib.suppress(OSError):

@@ -3,7 +3,6 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from dlcourse import cli, runs
 from dlcourse.errors import InputError
@@ -13,8 +12,8 @@ log = logging.getLogger(__name__)
 USAGE = """
 python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json]
 
-Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of other
-data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
+Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of
+other data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
 """
 
 
@@ -38,9 +37,8 @@ def main(argv: list[str]) -> dict[str, float]:
             note = "  as recorded" if recorded[name] == value else f"  recorded: {recorded[name]}"
         log.info("%-16s %s%s", name, value, note)
     if "out" in given:
-        Path(given["out"]).write_text(
-            json.dumps({"run": str(run), "split": split, "metrics": metrics}, indent=2) + "\n"
-        )
+        text = json.dumps({"run": str(run), "split": split, "metrics": metrics}, indent=2)
+        runs.write_text(Path(given["out"]).expanduser(), text + "\n")
     return metrics
 
 

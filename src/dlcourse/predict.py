@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import io
 import logging
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ log = logging.getLogger(__name__)
 USAGE = """
 python -m dlcourse.predict run=DIR images=GLOB [out=FILE.csv] [invert=true]
 
-Classifies images with the best checkpoint of a run (of a sweep's directory: its best run). Each is read as the run's data
-were: in colour or grey, resized to the network's size, normalised. invert=true turns light on dark into dark on light and
-back, for a photo of dark digits on paper and a network of MNIST. Columns: file, class, probability, then the five
-likeliest classes with their probabilities. Without out=FILE the csv goes to the terminal.
+Classifies images with the best checkpoint of a run (of a sweep's directory: its best run). Each is read as the run's
+data were: in colour or grey, resized to the network's size, normalised. invert=true turns light on dark into dark on
+light and back, for a photo of dark digits on paper and a network of MNIST. Columns: file, class, probability, then the
+five likeliest classes with their probabilities. Without out=FILE the csv goes to the terminal.
 """
 
 
@@ -27,8 +28,9 @@ def main(argv: list[str]) -> None:
     if invert not in ("true", "false"):
         raise InputError(f"invert={invert}: it can be true or false")
     run = runs.find(given["run"])
-    pattern = str(Path(given["images"]).expanduser())
-    files = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207
+    exact = Path(given["images"]).expanduser()
+    found = [exact] if exact.exists() else map(Path, glob.glob(str(exact), recursive=True))  # noqa: PTH207
+    files = sorted(file for file in found if file.is_file())
     if not files:
         raise InputError(
             f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')"
@@ -39,17 +41,13 @@ def main(argv: list[str]) -> None:
     rows = predict_images(run, plain, result, files, invert == "true")
     header = ["file", "class", "probability"]
     header += [f"{what}_{k + 1}" for k in range((len(rows[0]) - 3) // 2) for what in ("class", "probability")]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     if "out" not in given:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        sys.stdout.write(text.getvalue())
         return
     out = Path(given["out"]).expanduser()
-    try:
-        part = out.with_name(out.name + ".part")
-        with part.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
-        part.replace(out)
-    except OSError as error:
-        raise InputError(f"out={given['out']} can't be written: {error.strerror}") from None
+    runs.write_text(out, text.getvalue())
     log.info("%d images: %s", len(rows), out)
 
 

@@ -1,7 +1,6 @@
 """`python -m dlcourse.resume run=DIR [trainer.max_epochs=N]`: go on where a run stopped, to the same end."""
 
 import logging
-from typing import Any
 
 from dlcourse import cli, runs
 from dlcourse.errors import InputError
@@ -11,8 +10,8 @@ log = logging.getLogger(__name__)
 USAGE = """
 python -m dlcourse.resume run=DIR [trainer.max_epochs=N]
 
-Goes on after the last whole epoch of a run that was interrupted or failed, in its own directory; the end is the one that
-the run would have had. A run that is done goes on when trainer.max_epochs is raised.
+Goes on after the last whole epoch of a run that was interrupted or failed, in its own directory; the end is the one
+that the run would have had. A run that is done goes on when trainer.max_epochs is raised.
 """
 
 
@@ -25,16 +24,21 @@ def main(argv: list[str]) -> float | None:
         epochs = given["trainer.max_epochs"]
         if not epochs.isdigit() or int(epochs) < 1:
             raise InputError(f"trainer.max_epochs must be a whole number from 1 up, got {epochs}")
-        raised = int(epochs) > plain["trainer"]["max_epochs"]
+        raised = int(epochs) > result["epochs"]
         plain["trainer"]["max_epochs"] = int(epochs)
     if result["status"] == "done" and not raised:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
         return result["score"]
     runs.checkpoint(run, runs.LAST)
-    cli.log_to(run / "train.log")
     from dlcourse.engine import epochs_done, train
 
-    log.info("resuming %s after epoch %s", given["run"], epochs_done(run))
+    done = epochs_done(run)
+    if done > plain["trainer"]["max_epochs"]:
+        raise InputError(
+            f"trainer.max_epochs={plain['trainer']['max_epochs']}: run {given['run']} has {done} epochs already"
+        )
+    cli.log_to(run / "train.log")
+    log.info("resuming %s after epoch %s", given["run"], done)
     return train(plain, run, result.get("command", ""), resume=True)
 
 

@@ -1,5 +1,6 @@
 """A run is a directory: what is in it, how it is written and found again."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,18 +11,34 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlcourse.config import did_you_mean, flat
-from dlcourse.errors import InputError
+from dlcourse.config import flat
+from dlcourse.errors import InputError, did_you_mean, first_line
+from dlcourse.rules import check
 
 CONFIG, RESULT, METRICS, BEST, LAST = "config.yaml", "result.json", "metrics.csv", "best.ckpt", "last.ckpt"
+STATES = ("running", "done", "failed", "interrupted")
+# The keys of result.json that people script against, and what each may hold; more may be there.
+KEYS: dict[str, tuple[type, ...]] = {
+    "status": (str,), "score": (int, float, type(None)), "monitor": (str, type(None)), "metrics": (dict,),
+    "epochs": (int,), "best_epoch": (int, type(None)), "steps": (int,), "seconds": (int, float),
+    "parameters": (int, type(None)), "seed": (int, type(None)), "model": (str, type(None)), "data": (dict,),
+    "versions": (dict,),
+    "device": (str, type(None)), "commit": (str, type(None)), "config_hash": (str, type(None)), "command": (str,),
+}  # fmt: skip
 VERSIONED = ("dlcourse", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: under a temporary name, then renamed."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def write_config(run: Path, plain: dict[str, Any]) -> None:
@@ -29,14 +46,22 @@ def write_config(run: Path, plain: dict[str, Any]) -> None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The resolved config of a run."""
+    """The resolved config of a run. Raises InputError where it is missing, damaged, or edited so that it can't work."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise InputError(f"run={run} has no {CONFIG}: it ended ({read_result(run)['status']}) before training began")
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(run / CONFIG))
+        plain = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:
-        raise InputError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path} is damaged: {first_line(error)}") from error
     if not isinstance(plain, dict) or not {"data", "model", "trainer", "seed"} <= plain.keys():
-        raise InputError(f"{run / CONFIG} is damaged: it is not the config of a run")
-    return {str(key): value for key, value in plain.items()}
+        raise InputError(f"{path} is damaged: it is not the config of a run")
+    config = {str(key): value for key, value in plain.items()}
+    try:
+        check(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return config
 
 
 def write_result(run: Path, result: dict[str, Any]) -> None:
@@ -52,13 +77,24 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def write_failure(run: Path, error: str, command: str) -> None:
+    """The result of a job of a sweep that failed before training began; one that is there already stays."""
+    if not (run / RESULT).exists():
+        empty = {key: None if type(None) in kinds else kinds[0]() for key, kinds in KEYS.items()}
+        write_result(run, empty | {"status": "failed", "error": error, "command": command})
+
+
 def read_result(run: Path) -> dict[str, Any]:
     try:
         result = json.loads((run / RESULT).read_text())
-        assert isinstance(result, dict)
-        assert "status" in result
-    except (OSError, ValueError, AssertionError):
-        raise InputError(f"{run / RESULT} is damaged: it is not the result of a run") from None
+    except (OSError, ValueError):
+        result = None
+    if not isinstance(result, dict) or result.get("status") not in STATES:
+        raise InputError(f"{run / RESULT} is damaged: it is not the result of a run")
+    needed = KEYS if result["status"] == "done" else KEYS.keys() & result.keys()
+    for key in needed:
+        if not isinstance(result.get(key), KEYS[key]):
+            raise InputError(f"{run / RESULT} is damaged: its {key!r} is {result.get(key)!r}")
     return result
 
 
@@ -86,9 +122,7 @@ def find(path: str | Path) -> Path:
         raise InputError(f"run={path}: none of its {len(runs)} runs is done ({states})")
     monitors = sorted({r["monitor"] for r in done.values()})
     if len(monitors) > 1:
-        raise InputError(
-            f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them"
-        )
+        raise InputError(f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them")
     sign = -1 if next(iter(done.values())).get("mode") == "min" else 1
     return max(done, key=lambda run: sign * done[run]["score"])
 
@@ -99,7 +133,10 @@ def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
     for key, text in changes.items():
         if key not in flat({"data": data}):
             raise InputError(f"there is no key {key}{did_you_mean(key, flat({'data': data}))}")
-        OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={text}"]).x)
+        try:
+            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={text}"]).x)
+        except Exception as error:
+            raise InputError(f"{key}={text} can't be read as YAML: {first_line(error)}") from error
     plain = OmegaConf.to_container(cfg.data)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -131,9 +168,11 @@ def commit() -> str | None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         out = [
-            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True, env=environment).stdout
+            subprocess.run(
+                ["git", *words], cwd=here, env=environment, capture_output=True, text=True, timeout=10, check=True
+            ).stdout
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        ]  # fmt: skip
+        ]
     except (OSError, subprocess.SubprocessError):
         return None
     return out[0].strip() + ("-dirty" if out[1].strip() else "")

@@ -1,22 +1,29 @@
 """`python -m dlcourse.train [GROUP=OPTION] [KEY=VALUE]`: train one run, or with -m a sweep of runs."""
 
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from dlcourse import cli, runs
-from dlcourse.config import check_overrides, conf_dir, resolved
-from dlcourse.errors import InputError
+from dlcourse.commandline import check_overrides
+from dlcourse.config import conf_dir, resolved
+from dlcourse.errors import InputError, first_line
+from dlcourse.rules import check
 
 log = logging.getLogger(__name__)
 
-failures: list[str] = []
+failures: list[int] = []  # exit codes of the jobs that failed: 2 for a mistake, 1 for anything else
+mistakes: list[Exception] = []  # the mistake of a single run, raised when Hydra is through: it would print more
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -27,36 +34,62 @@ def job(cfg: DictConfig) -> float | None:
     command = shlex.join(["python", "-m", "dlcourse.train", *hydra_cfg.overrides.task])
     try:
         plain = resolved(cfg)
+        check(plain)
         if sweep and plain["trainer"]["devices"] != 1:
             raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
-        from dlcourse.engine import (
-            train,
-        )  # here, because importing torch takes seconds that a typo should not
+        from dlcourse.engine import train  # here, because importing torch takes seconds that a typo should not
 
         return train(plain, run, command)
-    except InputError as error:
-        if sweep:
-            log.error("error: %s", error)
-            runs.write_result(run, {"status": "failed", "error": str(error), "command": command})
-        else:
-            runs.discard(run)
-            print(f"error: {error}", file=sys.stderr)
-        failures.append(str(error))
-    except Exception as error:  # the traceback is in train.log, written by the engine
-        failures.append(f"{type(error).__name__}: {error}")
+    except (InputError, OSError) as error:
+        failures.append(2)
         if not sweep:
-            raise
+            runs.discard(run)
+            mistakes.append(error)
+            return None
+        log.error("error: %s", cli.sentence(error))
+        runs.write_failure(run, cli.sentence(error), command)
+    except Exception as error:
+        failures.append(1)
+        log.exception("%s", error)
+        runs.write_failure(run, f"{type(error).__name__}: {error}", command)
+    except (KeyboardInterrupt, SystemExit):
+        runs.discard(run)
+        raise
     return None
 
 
 def main(argv: list[str]) -> None:
     """Check the command line first, in well under a second, then hand over to Hydra."""
-    options = [a for a in argv if a.startswith("-")]
-    if set(options) <= {"-m", "--multirun"}:
-        check_overrides([a for a in argv if not a.startswith("-")], sweep=bool(options))
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+    given = get_args_parser().parse_args(argv)
+    checked = not (given.help or given.hydra_help or given.shell_completion)
+    # Other configs than ours: Hydra knows them, and ddp starts its processes so.
+    checked &= not (given.config_path or given.config_name or given.config_dir)
+    if checked:
+        sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+        check_overrides(given.overrides, sweep, values=not given.cfg and not given.info)
+        refuse_used(given.overrides)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them its way
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(first_line(error.__cause__ or error)) from error
+    if mistakes:
+        raise mistakes[0]
     if failures:
-        sys.exit(2)
+        print(f"error: {len(failures)} run(s) failed: see train.log in the directory of each", file=sys.stderr)
+        sys.exit(min(failures))
+
+
+def refuse_used(overrides: list[str]) -> None:
+    """Refuse a hydra.run.dir that holds a run, before Hydra writes anything there."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key != "hydra.run.dir":
+            continue
+        if not value:
+            raise InputError("hydra.run.dir= has no value: the directory of the run")
+        if (Path(value.strip("'\"")) / runs.RESULT).is_file():
+            raise InputError(f"{override} already holds a run: python -m dlcourse.resume run=DIR, or another directory")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dlcourse.tasks.task import Task, mode_of, tidy
 class Keep(Checkpoint):
     """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
 
-    best.ckpt has the weights of the epoch with the best `monitor` (the first, if several are equal) and what rebuilds
+    best.ckpt has the weights of the epoch with the best `monitor` (of equal ones the lowest loss) and what rebuilds
     the task; last.ckpt has everything that resuming needs. Files are written under a temporary name and renamed. Epochs
     that take less time than writing does don't all write: at least 95 % of the time goes to training.
 
@@ -69,12 +69,14 @@ class Keep(Checkpoint):
             self._save(trainer, pl_module)
 
     def _better(self, row: dict[str, float]) -> bool:
-        value = row.get(self.monitor, math.nan)
-        if math.isnan(value):
+        """Whether an epoch is the best so far; of several equal ones it is the one with the lowest loss."""
+        if math.isnan(row.get(self.monitor, math.nan)):
             return False
-        if self.best is None:
-            return True
-        return value < self.best[self.monitor] if self.mode == "min" else value > self.best[self.monitor]
+        return self.best is None or self._rank(row) < self._rank(self.best)
+
+    def _rank(self, row: dict[str, float]) -> tuple[float, float]:
+        sign = 1 if self.mode == "min" else -1
+        return sign * row[self.monitor], row.get(self.monitor.split("/")[0] + "/loss", 0.0)
 
     def _write_rows(self, mode: str, rows: list[dict[str, float]]) -> None:
         if not rows:

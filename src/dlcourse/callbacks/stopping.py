@@ -1,5 +1,6 @@
-"""When training stops before max_epochs. Every rule ends with the best weights: those are the ones that are kept."""
+"""When training stops before max_epochs. Whatever the rule, the best weights are the ones that are kept."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -25,22 +26,23 @@ class EarlyStopping(LightningEarlyStopping):
 class Convergence(LightningEarlyStopping):
     """Stop when `monitor` (the mean training loss) changes by less than `bound` from one epoch to the next.
 
-    patience: so many times in a row. Source: CS671 assignment 2: "the difference between the average error of successive
-    epochs falls below a threshold 1e-4".
+    patience: so many times in a row. A loss that is no longer finite stops training too: it never converges.
+    Lightning's rule by name only: it calls those once the metrics of the epoch are there, other callbacks before.
+    Source: CS671 assignment 2: "the difference between the average error of successive epochs falls below a
+    threshold 1e-4".
     """
 
     def __init__(self, monitor: str = "train/loss", bound: float = 1e-4, patience: int = 1) -> None:
-        super().__init__(monitor, patience=patience, check_finite=True, check_on_train_epoch_end=True)
+        super().__init__(monitor, patience=patience, check_on_train_epoch_end=True)
         self.bound = bound
         self.previous: float | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        current = float(trainer.callback_metrics[self.monitor or "train/loss"])
-        close = self.previous is not None and abs(current - self.previous) < self.bound
-        self.wait_count = self.wait_count + 1 if close else 0
+        current = float(trainer.callback_metrics[str(self.monitor)])
+        near = self.previous is not None and abs(current - self.previous) < self.bound
+        self.wait_count = self.wait_count + 1 if near else 0
         self.previous = current
-        if self.wait_count >= self.patience or current != current:  # NaN never converges
-            self.stopped_epoch = trainer.current_epoch
+        if self.wait_count >= self.patience or not math.isfinite(current):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on their device: each image has its own draw, made from a generator that is handed in."""
+"""Augmentation of whole batches on their device: each image has its own draw, from a generator that is given."""
 
 import math
 from typing import Any
@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 class Augment:
     """Random changes of a batch of images, float32 [B, C, H, W] in [0, 1].
 
-    Geometry (flip, shift, rotate, shear, scale, crop) is one affine map an image and one bilinear resampling; what comes in
-    from outside the frame repeats the border. Arguments: see `data.augment` in conf/train.yaml; 0 and false are off.
+    Geometry (shift, rotate, shear, scale, crop) is one affine map an image and one bilinear resampling; what comes
+    in from outside the frame repeats the border, so that paper stays white and a black ground black.
+    Arguments: see `data.augment` in conf/train.yaml; 0 and false are off.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class Augment:
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         draw = _Draw(len(x), x.device, generator)
-        if any((self.flip, self.shift, self.rotate, self.shear, self.scale, self.crop)):
+        if self.flip:
+            x = torch.where(draw.coin()[:, None, None, None], x.flip(-1), x)
+        if any((self.shift, self.rotate, self.shear, self.scale, self.crop)):
             x = self._geometry(x, draw)
         if any((self.brightness, self.contrast, self.saturation)):
             x = self._colour(x, draw)
@@ -54,16 +57,13 @@ class Augment:
         zoom = 1 / (1 + draw.about_zero(self.scale))  # larger objects: a smaller part of the source is seen
         window = torch.sqrt(1 - draw.uniform(0, self.crop))  # side of the window that is enlarged
         size = zoom * window
-        mirror = 1 - 2 * draw.coin() if self.flip else torch.ones_like(angle)
         cos, sin = torch.cos(angle), torch.sin(angle)
         # in units of the height on both axes, so that a rotation of an oblong image is one
         a, b = size * cos, size * (cos * shear - sin)
         c, d = size * sin, size * (sin * shear + cos)
         dx = 2 * draw.about_zero(self.shift) + (1 - window) * draw.about_zero(1.0)
         dy = 2 * draw.about_zero(self.shift) + (1 - window) * draw.about_zero(1.0)
-        theta = torch.stack(
-            [torch.stack([mirror * a, b / aspect, dx], 1), torch.stack([mirror * c * aspect, d, dy], 1)], 1
-        )
+        theta = torch.stack([torch.stack([a, b / aspect, dx], 1), torch.stack([c * aspect, d, dy], 1)], 1)
         grid = F.affine_grid(theta.to(x.dtype), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -82,7 +82,7 @@ class Augment:
         return x.clamp(0, 1)
 
     def _cutout(self, x: Tensor, draw: "_Draw") -> Tensor:
-        """A square anywhere (over the edge too), filled with the image's mean. Source: DeVries & Taylor 2017."""
+        """A square anywhere, over the edge too, filled with each channel's mean. Source: DeVries & Taylor 2017."""
         height, width = x.shape[-2:]
         half = self.cutout * min(height, width) / 2
         rows = torch.arange(height, device=x.device)[None, :, None]
@@ -106,7 +106,7 @@ class _Draw:
         return self.uniform(-amount, amount)
 
     def coin(self) -> Tensor:
-        return (self.uniform(0, 1) < 0.5).float()
+        return self.uniform(0, 1) < 0.5
 
 
 def build_augment(options: dict[str, Any] | None) -> Augment | None:

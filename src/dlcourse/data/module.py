@@ -24,18 +24,19 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Examples:
-    """Some of a store's examples, with their labels as numbers from 0: a data set of whole batches for DataLoader."""
+    """Some of a store's examples, with their labels as numbers from 0: a data set of whole batches."""
 
     def __init__(self, store: Store, index: Tensor, y: Tensor) -> None:
         self.store, self.index, self.y = store, index, y
-        self.whole = len(index) == len(store) and bool((index == torch.arange(len(store))).all())
+        self.whole = len(index) == len(store) and bool((index == torch.arange(len(store), device=index.device)).all())
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitems__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        x, _ = self.store.take(batch if self.whole else self.index[batch])
-        return x, self.y[batch]
+        batch = batch.to(self.index.device)
+        x, _ = self.store.take(batch if self.whole else self.index.index_select(0, batch))
+        return x, self.y.index_select(0, batch)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         x, y = self.__getitems__(torch.tensor([i]))
@@ -46,26 +47,44 @@ class Examples:
 
 
 class Batches:
-    """The order of the examples, a batch of numbers at a time: a function of (seed, epoch) and of nothing else.
+    """The order of the examples, a batch of numbers at a time: a function of (seed, epoch) and nothing else.
 
-    Lightning calls `set_epoch` on a loader's sampler, so that a run that is resumed goes on in the order it would have
-    had. Of several processes each takes every world-th example of the one common order.
+    Lightning calls `set_epoch` on a loader's sampler, so that a run that is resumed goes on in the order it
+    would have had. Of `world` processes each takes every world-th example of the one common order, in as many
+    batches as the others, since they wait for each other at each step.
+
+    train: batches of `batch_size`; the last has what is left, unless `drop_last` or the processes' shares would
+        differ. A single image that is left over joins the batch before it: batch norm can't train on one.
+    otherwise: every example once, in order, in batches of nearly the same size, `batch_size` at most.
     """
 
     def __init__(
         self,
         n: int,
         batch_size: int,
+        train: bool = False,
         shuffle: bool | str = False,
         drop_last: bool = False,
         seed: int = 0,
+        epoch: int = 0,
         rank: int = 0,
         world: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        self.n, self.batch_size, self.shuffle, self.drop_last = n, batch_size, shuffle, drop_last
-        self.seed, self.rank, self.world, self.device = seed, rank, world, device
-        self.epoch = 0
+        self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, epoch
+        self.rank, self.world, self.device = rank, world, device
+        self.used = n - n % world if train else n
+        mine = len(range(rank, self.used, world))
+        full, rest = divmod(mine, batch_size)
+        if train:
+            self.sizes = [batch_size] * full
+            if rest == 1 and full and batch_size > 1 and not drop_last:
+                self.sizes[-1] += 1
+            elif rest and not (drop_last and full):
+                self.sizes.append(rest)
+        else:
+            batches = max(1, min(math.ceil(math.ceil(n / world) / batch_size), n // world))  # none is empty
+            self.sizes = [mine // batches + (i < mine % batches) for i in range(batches)]
 
     @property
     def sampler(self) -> "Batches":
@@ -75,16 +94,17 @@ class Batches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        mine = len(range(self.rank, self.n, self.world))
-        return mine // self.batch_size if self.drop_last else math.ceil(mine / self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: Lightning asks for the first epoch's iterator before it calls set_epoch.
-        epoch = 0 if self.shuffle == "once" else self.epoch
-        generator = Generator().manual_seed(mix(self.seed, epoch))
-        order = torch.randperm(self.n, generator=generator) if self.shuffle else torch.arange(self.n)
-        mine = order[self.rank :: self.world].to(self.device)
-        yield from mine.split(self.batch_size)[: len(self)]
+        if self.shuffle:
+            epoch = 0 if self.shuffle == "once" else self.epoch
+            order = torch.randperm(self.n, generator=Generator().manual_seed(mix(self.seed, epoch)))
+        else:
+            order = torch.arange(self.n)
+        mine = order[self.rank : self.used : self.world].to(self.device)
+        yield from mine[: sum(self.sizes)].split(self.sizes)
 
 
 def mix(*numbers: int) -> int:
@@ -99,9 +119,10 @@ def mix(*numbers: int) -> int:
 
 
 class DataModule(L.LightningDataModule):
-    """Training, validation and test examples of a data set; the arguments are the keys of `data` in conf/train.yaml.
+    """Training, validation and test examples of a data set; the arguments are the keys of `data` in the config.
 
-    Nothing is read before `prepare`. A batch is x float32 [B, C, H, W] (normalised) or [B, D], and y int64 [B].
+    Nothing is read before `prepare`. A batch is x float32 [B, C, H, W] (normalised) or [B, D], and y int64 [B]
+    (class numbers) or float32 [B, K].
     """
 
     def __init__(
@@ -135,154 +156,188 @@ class DataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.name, self.reader, self.shape, self.seed = name, reader or name, tuple(shape), seed
-        self.read_options = {
+        self.read_options: dict[str, Any] = {
             "root": root, "source": source, "verify": verify, "size": size, "channels": channels,
             "memory_limit": memory_limit,
         }  # fmt: skip
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
         self.classes_kept, self.per_class, self.val = classes_kept, per_class, val
+        if per_class is not None and val is not None:
+            raise InputError(
+                f"data.val={val} and data.per_class={list(per_class)} can't both be: set one of them to null"
+            )
         self.limits = {"train": limit, "val": limit_eval, "test": limit_eval}
         self.normalize, self.resize, self.augment = normalize, resize, build_augment(augment)
         self.device, self.workers = device, workers
         self.tested = "test"  # which split test_dataloader gives
+        self.class_count = classes
         self.classes: list[str] = []
         self.splits: dict[str, Examples] = {}
         self.provenance: Provenance | None = None
-        self._mean = self._std = torch.tensor(0.0)
+        self._scale: float | Tensor = 1.0
+        self._offset: Tensor | None = None
 
     # --- reading ---
 
     def prepare(self) -> None:
-        """Read the data set and divide it. Raises InputError where it can't be had or doesn't fit what is asked of it."""
+        """Read the data set and divide it. Raises InputError where it can't be had, or isn't what is asked for."""
         if self.splits:
             return
         data = load(self.reader, **self.read_options)
         self.provenance = data.provenance
         kept = self._kept(list(data.classes))
         self.classes = [data.classes[k] for k in kept]
-        index, stores = self._divide(data, kept)
-        for split in SPLITS:
-            if not len(index[split]):
-                raise InputError(f"data={self.name}: no {split} examples are left of what is asked for")
+        if self.class_count and self.class_count != len(kept):
+            raise InputError(
+                f"data.classes={self.class_count}, but {self.name} has {len(kept)}: {or_list(self.classes, 40)}"
+            )
+        splits: dict[str, Examples] = {}
+        for split, (store, chosen) in self._divide(data, kept).items():
+            if not len(chosen):
+                raise InputError(f"data={self.name}: it has no {split} example of {or_list(self.classes, 40)}")
             limit = self.limits[split]
-            chosen = index[split]
             if limit is not None and limit < len(chosen):
                 generator = Generator().manual_seed(mix(SPLIT_SEED, 1))
                 chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit].sort().values]
-            self.splits[split] = Examples(
-                stores[split], chosen, _renumber(stores[split].y[chosen], kept, data.classes)
-            )
-        self._check_shape()
-        self._set_scale()
+            splits[split] = Examples(store, chosen, _renumber(store.y[chosen], kept, len(data.classes)))
+        first, _ = splits["train"].__getitems__(torch.tensor([0]))
+        self._check_shape(first)
+        self._set_scale(splits["train"], first)
+        self.splits = splits
 
     def _kept(self, classes: list[str]) -> list[int]:
-        """The numbers of the classes that are kept, given by number or by name."""
+        """The numbers of the classes that are kept, each given by its name (in any case) or else its number."""
         if self.classes_kept is None:
             return list(range(len(classes)))
-        out = []
+        lower = [c.lower() for c in classes]
+        out: list[int] = []
         for kept in self.classes_kept:
-            names = [c.lower() for c in classes]
-            if str(kept).lower() in names:
-                out.append(names.index(str(kept).lower()))
+            if str(kept) in classes:
+                out.append(classes.index(str(kept)))
+            elif str(kept).lower() in lower:
+                out.append(lower.index(str(kept).lower()))
             elif isinstance(kept, int) and 0 <= kept < len(classes):
                 out.append(kept)
             else:
-                raise InputError(
-                    f"data.classes_kept: {self.name} has no class {kept} (it has {or_list(classes, 40)})"
-                )
+                raise InputError(f"data.classes_kept: {self.name} has no class {kept} (it has {or_list(classes, 40)})")
+            if out[-1] in out[:-1]:
+                raise InputError(f"data.classes_kept: {classes[out[-1]]} is named twice")
         return out
 
-    def _divide(self, data: Splits, kept: list[int]) -> tuple[dict[str, Tensor], dict[str, Store]]:
-        """For each split the store and the numbers of its examples there."""
-        wanted = torch.tensor(kept)
-        stores: dict[str, Store] = {"train": data.train, "val": data.val or data.train, "test": data.test}
-        index = {s: torch.isin(stores[s].y, wanted).nonzero().squeeze(1) for s in SPLITS}
+    def _divide(self, data: Splits, kept: list[int]) -> dict[str, tuple[Store, Tensor]]:
+        """For each split its store and the numbers of its examples there."""
         generator = Generator().manual_seed(mix(SPLIT_SEED))
+        real = data.provenance.source == "real"
         if self.per_class is not None:
-            stores = dict.fromkeys(SPLITS, data.train)
-            index = dict(
-                zip(SPLITS, _per_class(data.train.y, kept, list(self.per_class), generator), strict=True)
-            )
-        elif self.val == "test":
-            stores["val"], index["val"] = stores["test"], index["test"]
-        elif self.val is not None or data.val is None:
-            share = self.val if self.val is not None else 0.1
-            train = index["train"]
-            n = round(share * len(train)) if isinstance(share, float) else int(share)
-            if not data.provenance.comparable and isinstance(share, int) and n > len(train) // 5:
-                n = len(train) // 10  # a stand-in is smaller than what it stands for
-            if data.val is not None and isinstance(share, int | float):
-                n = min(n, len(train))
-            if not 0 < n < len(train):
-                raise InputError(
-                    f"data.val={share}: of {len(train)} training examples {n} can't be taken for validation"
-                )
-            order = train[torch.randperm(len(train), generator=generator)]
-            stores["val"] = stores["train"]
-            index["val"], index["train"] = order[:n].sort().values, order[n:].sort().values
-        return index, stores
+            parts = self._per_class(data.train.y, kept, list(self.per_class), real, generator)
+            return {split: (data.train, part) for split, part in zip(SPLITS, parts, strict=True)}
+        train, test = (_of_classes(store, kept) for store in (data.train, data.test))
+        share = self.val
+        if not real and isinstance(share, int) and share > len(train) // 5:
+            # A stand-in is smaller than what it stands for, and so is its validation set.
+            share = 0.1 if data.val is None else None
+        if share == "test":
+            return {"train": (data.train, train), "val": (data.test, test), "test": (data.test, test)}
+        if share is None and data.val is not None:
+            val = _of_classes(data.val, kept)
+            return {"train": (data.train, train), "val": (data.val, val), "test": (data.test, test)}
+        share = 0.1 if share is None else share
+        n = round(share * len(train)) if isinstance(share, float) else int(share)
+        if not 0 < n < len(train):
+            raise InputError(f"data.val={share}: of {len(train)} training examples {n} can't be taken for validation")
+        order = train[torch.randperm(len(train), generator=generator)]
+        val, train = order[:n].sort().values, order[n:].sort().values
+        return {"train": (data.train, train), "val": (data.train, val), "test": (data.test, test)}
 
-    def _check_shape(self) -> None:
-        x, _ = self.splits["train"].__getitems__(torch.tensor([0]))
-        found = self._resized(x).shape[1:] if x.dim() == 4 else x.shape[1:]
-        if self.shape and tuple(found) != self.shape:
+    def _per_class(
+        self, y: Tensor, kept: list[int], wanted: list[int], real: bool, generator: Generator
+    ) -> list[Tensor]:
+        """Disjoint draws of `wanted` examples of each class; of a stand-in with too few, in those proportions."""
+        parts: list[list[Tensor]] = [[] for _ in wanted]
+        for k, name in zip(kept, self.classes, strict=True):
+            members = (y == k).nonzero().squeeze(1)
+            sizes = wanted
+            if len(members) < sum(wanted):
+                if real:
+                    raise InputError(
+                        f"data.per_class={wanted}: of class {name} {self.name} has {len(members)} examples, "
+                        f"fewer than {sum(wanted)}"
+                    )
+                sizes = [n * len(members) // sum(wanted) for n in wanted]
+            members = members[torch.randperm(len(members), generator=generator)]
+            for part, chosen in zip(parts, members[: sum(sizes)].split(sizes), strict=True):
+                part.append(chosen)
+        return [torch.cat(part).sort().values for part in parts]
+
+    def _check_shape(self, x: Tensor) -> None:
+        found = tuple(self._resized(x).shape[1:])
+        if self.shape and found != self.shape:
             raise InputError(f"data.shape={list(self.shape)}, but {self.name} has examples of {list(found)}")
 
     # --- from stored to what a network sees ---
 
-    def _set_scale(self) -> None:
-        """The mean and deviation [C, 1, 1] (of values in [0, 1]) that `normalize` stands for; from training examples only."""
-        depth = self.shape[0] if len(self.shape) == 3 else 1
-        mean, std = [0.0] * depth, [1.0] * depth
-        if self.normalize == "symmetric":
-            mean, std = [0.5] * depth, [0.5] * depth
-        elif self.normalize == "imagenet":
-            mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
-            if depth != 3:
+    def _set_scale(self, train: Examples, first: Tensor) -> None:
+        """What `normalize` stands for, as a factor and a summand of stored bytes; from training examples only."""
+        if first.dtype != torch.uint8:
+            if self.normalize not in ("unit", "none") or self.augment:
                 raise InputError(
-                    f"data.normalize=imagenet is for colour images, {self.name} has {depth} channel"
+                    f"data.normalize={self.normalize} and data.augment are for images, {self.name} has vectors"
                 )
+            return
+        depth = first.shape[1]
+        mean, std = torch.zeros(depth), torch.ones(depth)
+        if self.normalize == "symmetric":
+            mean, std = torch.full((depth,), 0.5), torch.full((depth,), 0.5)
+        elif self.normalize == "imagenet":
+            if depth != 3:
+                raise InputError(f"data.normalize=imagenet is for colour images, {self.name} has {depth} channel")
+            mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         elif self.normalize == "standardize":
-            total, square, n = torch.zeros(depth), torch.zeros(depth), 0
-            for batch in torch.arange(len(self.splits["train"])).split(1000):
-                x = self.splits["train"].__getitems__(batch)[0].double().div(255)
-                total, square = total + x.sum((0, 2, 3)), square + x.square().sum((0, 2, 3))
-                n += x.numel() // depth
-            mean = (total / n).tolist()
-            std = (square / n - (total / n).square()).sqrt().clamp_min(1e-6).tolist()
-        self._mean = torch.tensor(mean)[:, None, None]
-        self._std = torch.tensor(std)[:, None, None]
-        self._plain = all(m == 0 for m in mean) and all(s == 1 for s in std)
+            mean, std = _statistics(train)
+        if self.normalize in ("unit", "none"):
+            self._scale = 1 / 255 if self.normalize == "unit" else 1.0
+        else:
+            self._scale = (1 / (255 * std))[:, None, None]
+            self._offset = (-mean / std)[:, None, None]
 
     def _resized(self, x: Tensor) -> Tensor:
-        if self.resize is None or x.shape[-1] == self.resize:
+        if self.resize is None or x.dim() != 4 or x.shape[-1] == self.resize:
             return x
-        return F.interpolate(x.float(), size=(self.resize, self.resize), mode="bilinear", align_corners=False)
+        smaller = self.resize < x.shape[-1]
+        return F.interpolate(
+            x.float(), (self.resize, self.resize), mode="bilinear", align_corners=False, antialias=smaller
+        )
 
     def transform(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """What the network sees of stored examples: uint8 [B, C, H, W] or float32 [B, D]; augmented if a generator is given."""
+        """What the network sees of stored examples; augmented if a generator is given.
+
+        x: uint8 [B, C, H, W] gives float32; vectors float32 [B, D] are left as they are.
+        """
         if x.dtype != torch.uint8:
             return x
-        x = self._resized(x)
-        scale = 1.0 if self.normalize == "none" else 1 / 255
+        x = self._resized(x).float()
+        if self._offset is not None and self._offset.device != x.device:
+            assert isinstance(self._scale, Tensor)
+            self._scale, self._offset = self._scale.to(x.device), self._offset.to(x.device)
+        scale = self._scale
         if generator is not None and self.augment:
-            x = self.augment(x.float().mul_(1 / 255), generator)
-            scale *= 255
-        if self._plain:
-            return x.float().mul_(scale) if scale != 1.0 else x.float()
-        if self._mean.device != x.device:
-            self._mean, self._std = self._mean.to(x.device), self._std.to(x.device)
-        return x.float().mul_(scale).sub_(self._mean).div_(self._std)
+            x = self.augment(x.mul_(1 / 255), generator)
+            scale = scale * 255
+        x = x.mul_(scale)
+        return x if self._offset is None else x.add_(self._offset)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         x, *rest = batch
-        generator = None
-        if self.augment and self.trainer is not None and self.trainer.training:
-            step = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            seed = mix(self.seed, self.trainer.current_epoch, step, self.trainer.global_rank)
+        trainer, generator = self.trainer, None
+        if self.augment and trainer is not None and trainer.training:
+            step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            seed = mix(self.seed, trainer.current_epoch, step, trainer.global_rank, 2)
             generator = Generator(x.device).manual_seed(seed)
-        return self.transform(x, generator), *rest
+        x = self.transform(x, generator)
+        if trainer is not None:  # bytes have only now become numbers of the precision that the network has
+            x = trainer.precision_plugin.convert_input(x)
+        return x, *rest
 
     # --- loaders ---
 
@@ -291,7 +346,7 @@ class DataModule(L.LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         stores = {id(e.store): e.store for e in self.splits.values() if isinstance(e.store, Tensors)}
-        fits = sum(store.x.nbytes for store in stores.values()) < _free(device) / 3
+        fits = sum(store.x.nbytes for store in stores.values() if store.x.device != device) < _free(device) / 3
         if self.device == "auto" and device.type == "cuda" and fits:
             moved = {key: Tensors(store.x.to(device), store.y.to(device)) for key, store in stores.items()}
             for split, e in self.splits.items():
@@ -299,28 +354,29 @@ class DataModule(L.LightningDataModule):
                     self.splits[split] = Examples(moved[id(e.store)], e.index.to(device), e.y.to(device))
 
     def loader(self, split: str, train: bool = False) -> "DataLoader[Any]":
-        """Batches of one split, for `train`ing (shuffled, of batch_size) or for evaluation (in order, of eval_batch_size)."""
-        examples = self.splits[split]
+        """Batches of one split, to `train` on (shuffled, of batch_size) or to evaluate (in order, eval_batch_size)."""
+        examples, trainer = self.splits[split], self.trainer
         size = self.batch_size if train else self.eval_batch_size
-        size = len(examples) if size == "all" else min(int(size), len(examples))
-        rank, world = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        batches = Batches(
+            len(examples),
+            len(examples) if size == "all" else int(size),
+            train,
+            self.shuffle if train else False,
+            self.drop_last,
+            self.seed,
+            epoch=trainer.current_epoch if trainer is not None else 0,
+            rank=trainer.global_rank if trainer is not None else 0,
+            world=trainer.world_size if trainer is not None else 1,
+            device=examples.y.device,
         )
-        if train:
-            n = len(examples) - len(examples) % world  # every process must make the same number of steps
-            batches = Batches(
-                n, size, self.shuffle, self.drop_last, self.seed, rank, world, examples.y.device
-            )
-        else:
-            batches = Batches(len(examples), size, rank=rank, world=world, device=examples.y.device)
         workers = 0 if isinstance(examples.store, Tensors) else self.workers
         return DataLoader(
             examples,  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]
             collate_fn=_as_it_is,
-            generator=Generator(),  # else each iterator takes a number from the global one, which noise is drawn from
             num_workers=workers,
             persistent_workers=workers > 0,
+            generator=Generator(),  # else each epoch draws a number from torch's own, which resuming would miss
         )
 
     def train_dataloader(self) -> "DataLoader[Any]":
@@ -342,23 +398,28 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
-def _renumber(y: Tensor, kept: list[int], classes: Sequence[str]) -> Tensor:
+def _of_classes(store: Store, kept: list[int]) -> Tensor:
+    """The numbers of a store's examples of the classes that are kept; all of them where targets aren't classes."""
+    if store.y.dtype != torch.int64:
+        return torch.arange(len(store))
+    return torch.isin(store.y, torch.tensor(kept)).nonzero().squeeze(1)
+
+
+def _renumber(y: Tensor, kept: list[int], classes: int) -> Tensor:
     """Class numbers 0, 1, ... in the order in which the classes are kept."""
-    if y.dtype != torch.int64 or kept == list(range(len(classes))):
+    if y.dtype != torch.int64 or kept == list(range(classes)):
         return y
-    number = torch.full((len(classes),), -1)
+    number = torch.full((classes,), -1)
     number[torch.tensor(kept)] = torch.arange(len(kept))
     return number[y]
 
 
-def _per_class(y: Tensor, kept: list[int], wanted: list[int], generator: Generator) -> list[Tensor]:
-    """Disjoint draws of `wanted` examples of each class; where a class has too few, in the same proportions."""
-    parts: list[list[Tensor]] = [[] for _ in wanted]
-    for k in kept:
-        members = (y == k).nonzero().squeeze(1)
-        members = members[torch.randperm(len(members), generator=generator)]
-        share = min(1.0, len(members) / sum(wanted))
-        sizes = [int(n * share) for n in wanted]
-        for part, chosen in zip(parts, members[: sum(sizes)].split(sizes), strict=True):
-            part.append(chosen)
-    return [torch.cat(part).sort().values for part in parts]
+def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [C] of all pixels of a channel, of values in [0, 1]."""
+    total = square = torch.zeros((), dtype=torch.float64)
+    n = 0
+    for batch in torch.arange(len(examples)).split(1000):
+        x = examples.__getitems__(batch)[0].double().div(255)
+        total, square, n = total + x.sum((0, 2, 3)), square + x.square().sum((0, 2, 3)), n + x[:, 0].numel()
+    mean = total / n
+    return mean.float(), (square / n - mean.square()).clamp_min(1e-12).sqrt().float()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Store(Protocol):
-    """Anything a batch can be taken from by index: `Tensors` in memory, or files that are read as they are asked for."""
+    """Anything a batch can be taken from by index: `Tensors` in memory, or files that are read when asked for."""
 
     @property
     def y(self) -> Tensor: ...

@@ -1,4 +1,4 @@
-"""What a network is trained to do: LightningModules that take plain dicts, build their own net and so restore themselves."""
+"""What a network is trained to do: LightningModules that build their net from plain dicts, so restore themselves."""
 
 from dlcourse.tasks.classify import Classify
 from dlcourse.tasks.finetune import Finetune

@@ -8,13 +8,14 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import Accuracy, F1Score, Precision, Recall
 
+from dlcourse.errors import InputError
 from dlcourse.tasks.task import Batch, Task
 
 
 class Classify(Task):
     """Which class?
 
-    loss: `cross_entropy` (the net gives a logit for each class) or `binary_cross_entropy` (one logit, for class 1).
+    loss: `cross_entropy` (the net gives a logit a class) or `binary_cross_entropy` (one logit, for class 1).
     Precision, recall and F1 are averaged over the classes (macro); with one output they are those of class 1.
     """
 
@@ -34,11 +35,11 @@ class Classify(Task):
         if loss == "binary_cross_entropy" and classes != 2:
             raise ValueError(f"loss=binary_cross_entropy is for 2 classes, the data have {classes}")
         self.binary = loss == "binary_cross_entropy"
+        self.outputs = 1 if self.binary else classes
         options: dict[str, Any] = (
-            {"task": "binary"}
-            if self.binary
-            else {"task": "multiclass", "num_classes": classes, "average": "macro"}
+            {"task": "binary"} if self.binary else {"task": "multiclass", "num_classes": classes, "average": "macro"}
         )
+        options["validate_args"] = False  # `step` has, and it takes seven times as long as counting
         self.metrics = torch.nn.ModuleDict(
             {
                 "accuracy": Accuracy(**options | ({} if self.binary else {"average": "micro"})),
@@ -51,6 +52,11 @@ class Classify(Task):
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, y = batch
         logits = self.net(x)
+        if logits.shape[1] != self.outputs:
+            raise InputError(
+                f"model.net gives {logits.shape[1]} numbers an image, model.loss={self.hparams['loss']} with "
+                f"model.classes={self.hparams['classes']} needs {self.outputs}"
+            )
         if self.binary:
             logits = logits.squeeze(1)
             loss = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
@@ -61,10 +67,10 @@ class Classify(Task):
         return loss, (predicted, y)
 
     def update(self, *record: Tensor) -> dict[str, Metric]:
-        predicted, y = record
-        for metric in self.metrics.values():
-            metric.update(predicted, y)
-        return dict(self.metrics.items())
+        metrics = {name: metric for name, metric in self.metrics.items() if isinstance(metric, Metric)}
+        for metric in metrics.values():
+            metric.update(*record)
+        return metrics
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""

@@ -4,15 +4,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dlcourse.errors import InputError
 from dlcourse.tasks.classify import Classify
 
 
 class Finetune(Classify):
     """A classifier whose net has a pretrained `backbone` and a new `head`.
 
-    train: `head`: the backbone stays as it is, in evaluation mode, so that its batch norms' statistics stay too;
-        `all`: everything at one learning rate;
-        `head_then_all`: the head for `head_epochs`, then everything, the backbone at `backbone_lr` times the rate.
+    train: `head`: the backbone stays as it is, in evaluation mode, so that its batch norms' statistics stay too.
+        `all`: everything at one learning rate.
+        `head_then_all`: the head for `head_epochs`, then everything, the backbone at `backbone_lr` times the
+        rate.
     """
 
     def __init__(
@@ -49,6 +51,10 @@ class Finetune(Classify):
         if self.frozen:
             self.backbone.eval()
         return self
+
+    def on_fit_start(self) -> None:
+        if self.plan == "head_then_all" and self.trainer.world_size > 1:  # ddp asks once what has a gradient
+            raise InputError("model.train=head_then_all runs on one device: trainer.devices=1")
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -1,6 +1,5 @@
-"""Reconstruction: an image through a narrow code and back, from the image itself or from a noisy copy of it."""
+"""Reconstruction: an image through a narrow code and back, from the image itself or from a noisy copy."""
 
-import math
 from typing import Any
 
 import torch
@@ -20,10 +19,10 @@ def add_noise(
     clip: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Images with noise in each pixel with `probability`: `gaussian` adds std·N(0, 1), `masking` sets it to 0.
+    """Images with noise in each pixel with `probability`: `gaussian` adds std·N(0, 1), `masking` puts 0 there.
 
     x: any shape, in [0, 1]. clip: back into [0, 1]. generator: None for torch's global one.
-    Source: CS671 assignment 2 (2022), question 3: noise drawn anew in each epoch, the clean image as the target.
+    Source: CS671 assignment 2 (2022), question 3: noise anew in each epoch, the clean image as the target.
     """
     hit = torch.rand(x.shape, generator=generator, device=x.device) < probability
     if kind == "masking":
@@ -35,12 +34,13 @@ def add_noise(
 class Reconstruct(Task):
     """How well does an autoencoder give its input back?
 
-    loss: mean squared error a pixel, from the (noisy, where `noise` is on) input to the clean image.
+    loss: mean squared error a pixel, from the (noisy, where `noise` is on) input to the clean image; with
+    `reduction: sum` the gradient is that of the total over pixels and images, as in CMU homework 5, Q5.
     psnr: 10·log10(1/MSE) in dB for images in [0, 1], averaged over images.
-    In validation and test `loss` and `psnr` are from clean inputs, `noisy_loss` from noisy ones.
+    In validation and test `loss` and `psnr` are from clean inputs, `noisy_loss` (where `noise` is on) from noisy.
     """
 
-    names = ("loss", "psnr", "noisy_loss")
+    names = ("loss", "psnr")
 
     def __init__(
         self,
@@ -56,22 +56,26 @@ class Reconstruct(Task):
     ) -> None:
         super().__init__(net, optimizer, schedule, monitor, reduction)
         self.noise = None if noise == "none" else (noise, noise_probability, noise_std, noise_clip)
-        self.metrics = torch.nn.ModuleDict({"psnr": MeanMetric(), "noisy_loss": MeanMetric()})
+        self.psnr = MeanMetric(nan_strategy="disable")
+        self.noisy_loss = MeanMetric(nan_strategy="disable")
+
+    def terms(self, batch: Batch) -> int:
+        return batch[0].numel()
 
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, _ = batch
-        if stage == "train":
-            source = (
-                add_noise(x, *self.noise) if self.noise else x
-            )  # from the global generator: seeded each epoch
-            errors = (self.net(source) - x).square().flatten(1).mean(1)
-            return errors.mean(), (errors.detach(),)
-        errors = (self.net(x) - x).square().flatten(1).mean(1)
         if not self.noise:
+            errors = self._errors(x, x)
             return errors.mean(), (errors.detach(),)
-        source = self.with_noise(x, len(self.records[stage]))
-        noisy = (self.net(source) - x).square().flatten(1).mean(1)
+        if stage == "train":  # noise from the global generator, which is seeded each epoch
+            errors = self._errors(add_noise(x, *self.noise), x)
+            return errors.mean(), (errors.detach(),)
+        errors, noisy = self._errors(x, x), self._errors(self.with_noise(x, len(self.records[stage])), x)
         return errors.mean(), (errors.detach(), noisy.detach())
+
+    def _errors(self, source: Tensor, x: Tensor) -> Tensor:
+        """Mean squared error [B] of the images that come of `source`."""
+        return (self.net(source) - x).square().flatten(1).mean(1)
 
     def with_noise(self, x: Tensor, batch: int) -> Tensor:
         """Images with the noise that the evaluation's batch number `batch` always has."""
@@ -80,9 +84,13 @@ class Reconstruct(Task):
         return add_noise(x, *self.noise, generator=generator)
 
     def update(self, *record: Tensor) -> dict[str, Metric]:
-        errors, *noisy = record
-        self.metrics["psnr"].update(-10 / math.log(10) * errors.clamp_min(1e-12).log())
-        if not noisy:
-            return {"psnr": self.metrics["psnr"]}
-        self.metrics["noisy_loss"].update(noisy[0])
-        return dict(self.metrics.items())
+        errors, *noisy = (column.float() for column in record)
+        self.psnr.update(-10 * errors.clamp_min(1e-12).log10())
+        metrics: dict[str, Metric] = {"psnr": self.psnr}
+        if noisy:
+            self.noisy_loss.update(noisy[0])
+            metrics["noisy_loss"] = self.noisy_loss
+        return metrics
+
+    def metric_names(self) -> list[str]:
+        return super().metric_names() + (["val/noisy_loss", "test/noisy_loss"] if self.noise else [])

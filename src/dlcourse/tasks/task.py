@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
 from dlcourse.build import build, locate
+from dlcourse.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
 LOWER_IS_BETTER = ("loss", "mse", "error")
@@ -28,10 +29,11 @@ def tidy(value: Any) -> float:
 class Task(L.LightningModule):
     """A network with what it is trained for.
 
-    net, optimizer, schedule: `{_target_: ..., arguments}`; plain values only, so that a checkpoint can be read with
-    `weights_only=True` and rebuilds the task by itself.
+    net, optimizer, schedule: `{_target_: ..., arguments}`; plain values only, so that a checkpoint can be read
+    with `weights_only=True` and rebuilds the task by itself.
     monitor: the metric that decides which epoch was best, as `stage/name`; see `metric_names`.
-    reduction: the gradient is that of the batch's `mean` loss or of its `sum`; the loss that is logged is the mean.
+    reduction: `mean` or `sum`, as in PyTorch's losses: the gradient is that of the mean over a batch's terms (see
+    `terms`) or of their sum. The loss that is logged is the mean.
 
     A subclass says what one batch gives (`step`) and which metrics follow from an epoch's records (`update`).
     Steps only put small tensors on a list: logging a metric object on each step costs a millisecond of it.
@@ -55,7 +57,7 @@ class Task(L.LightningModule):
         locate(optimizer.get("_target_"), Optimizer, "optimizer")
         self.monitor = monitor
         self.sum_loss = reduction == "sum"
-        self.loss_metric = MeanMetric()
+        self.loss_metric = MeanMetric(nan_strategy="disable")  # the default leaves out losses that are NaN
         self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
         self.step_losses: Tensor | None = None  # of the last training epoch, one a step
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
@@ -65,6 +67,10 @@ class Task(L.LightningModule):
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The mean loss over a batch, and whatever `update` needs of it: tensors of length B, detached."""
         raise NotImplementedError
+
+    def terms(self, batch: Batch) -> int:
+        """How many terms the mean loss of a batch is the mean of: its examples."""
+        return len(batch[1])
 
     def update(self, *record: Tensor) -> dict[str, Metric]:
         """Feed the metrics with an epoch's records, joined over its batches; returns them by name."""
@@ -80,13 +86,21 @@ class Task(L.LightningModule):
         return self.net(x)
 
     def _shared_step(self, batch: Batch, stage: str) -> Tensor:
-        loss, record = self.step(batch, stage)
+        try:
+            loss, record = self.step(batch, stage)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # that is how torch says it
+                raise InputError(
+                    "a batch of one image can't train a network with batch norm: data.batch_size must be 2 or more, "
+                    "or model.net.batch_norm=false"
+                ) from error
+            raise
         self.records[stage].append((loss.detach(), *record))
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._shared_step(batch, "train")
-        return loss * len(batch[1]) if self.sum_loss else loss
+        return loss * self.terms(batch) if self.sum_loss else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._shared_step(batch, "val")
@@ -103,7 +117,7 @@ class Task(L.LightningModule):
         losses, *columns = zip(*records, strict=True)
         sizes = torch.tensor([len(r[1]) if len(r) > 1 else 1 for r in records], device=self.device)
         step_losses = torch.stack(losses).float()
-        self.loss_metric.update(step_losses, sizes)
+        self.loss_metric.update(step_losses.repeat_interleave(sizes))  # "disable" takes no weights
         metrics: dict[str, Metric] = {"loss": self.loss_metric}
         joined = tuple(torch.cat(column) for column in columns)
         metrics |= self.update(*joined)
@@ -145,7 +159,6 @@ class Task(L.LightningModule):
 
     # --- facts ---
 
-    @classmethod
-    def metric_names(cls) -> list[str]:
+    def metric_names(self) -> list[str]:
         """Everything a run logs, and so everything that may be monitored."""
-        return [f"{stage}/{name}" for stage in ("train", "val", "test") for name in cls.names]
+        return [f"{stage}/{name}" for stage in ("train", "val", "test") for name in self.names]

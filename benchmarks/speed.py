@@ -127,7 +127,8 @@ def bare(batch_size: int, limit: int | None, epochs: int) -> float:
     for _ in range(epochs):
         model.train()
         for index in torch.randperm(len(y)).split(batch_size):
-            loss = F.cross_entropy(model(x[index].float().mul_(1 / 255)), y[index])
+            images = x.index_select(0, index).float().mul_(1 / 255)
+            loss = F.cross_entropy(model(images), y.index_select(0, index))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

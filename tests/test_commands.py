@@ -228,7 +228,7 @@ def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trai
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(SRC)}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "2 of the jobs failed" in done.stderr
+    assert "failed runs: 2" in done.stderr
     assert (tmp_path / "sweep" / "0" / runs.RESULT).read_text() == before
     failed = runs.read_result(tmp_path / "sweep" / "1")
     assert (failed["status"], failed["error"]) == ("failed", "RuntimeError: nobody foresaw this")

@@ -94,7 +94,7 @@ def test_a_config_that_was_edited_is_checked(tmp_path: Path, config: Any) -> Non
     for old, new, part in [
         ("seed: 0", "seed: -5", "seed must be"),
         ("seed: 0", "seed: 0\nextra: 1", "there is no key extra"),
-        ("  max_epochs: 5", "", "trainer.max_epochs is missing"),
+        ("  max_epochs: 8", "", "trainer.max_epochs is missing"),
         ("seed: 0", "seed: [", "damaged"),
         ("seed: 0", "seed: ${seed", "damaged"),
         (text, "", "not the config of a run"),

@@ -27,7 +27,8 @@ from dlcourse.data.photos import decode_named
 from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
 from dlcourse.rules import check
-from dlcourse.tasks import Classify
+from dlcourse.runs import main_process
+from dlcourse.tasks import Classify, Reconstruct
 from dlcourse.tasks.task import Task, mode_of, tidy
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     task = build_task(plain)
     data = build_data(plain)
     try_shapes(task, data, plain)
+    if isinstance(task, Reconstruct) and data.normalize != "unit":
+        raise InputError(f"data.normalize={data.normalize}: an autoencoder's PSNR and noise are for pixels in [0, 1], unit")
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
     keep = Keep(run, task.monitor)
@@ -185,10 +188,8 @@ def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
         with torch.no_grad():
             task.net(torch.zeros(2, *data.shape))
     except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(
-            f"model={plain['model']['name']} does not take data.shape={list(data.shape)}: {first}"
-        ) from None
+        taken = f"model={plain['model']['name']} does not take data.shape={list(data.shape)}"
+        raise InputError(f"{taken}: {first_line(error)}") from None
     task.train()
 
 
@@ -382,13 +383,10 @@ def device_name(trainer: L.Trainer) -> str:
 # --- around it -----------------------------------------------------------------------------------------------------
 
 
-def main_process() -> bool:
-    """Whether this is the process that writes: of several (ddp) it is the first."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
 def quiet() -> None:
     """Leave out what Lightning says on every run, and its advice that is wrong for data in memory."""
+    if not torch.cuda.is_available():  # else an optimizer looks for a GPU at each step by loading NVIDIA's library
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
@@ -397,7 +395,7 @@ def quiet() -> None:
         ".*treespec.*",
         ".*LeafSpec.*",
         ".*logging interval.*",
-        ".*in eval mode.*",
+        ".*in eval mode.*", ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)
 

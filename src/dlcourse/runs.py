@@ -5,6 +5,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,13 @@ def checkpoint(run: Path, name: str = BEST) -> Path:
     return run / name
 
 
+def main_process() -> bool:
+    """Whether this is the process that writes: of several (ddp) it is the first."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
 def versions() -> dict[str, str]:
-    found = {"python": ".".join(map(str, __import__("sys").version_info[:3]))}
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in VERSIONED:
         try:
             found[name] = version(name)

@@ -67,7 +67,8 @@ def main(argv: list[str]) -> None:
     if checked:
         sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
         check_overrides(given.overrides, sweep, values=not given.cfg and not given.info)
-        refuse_used(given.overrides)
+        if runs.main_process():
+            refuse_used(given.overrides)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them its way
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> None:
     if mistakes:
         raise mistakes[0]
     if failures:
-        print(f"error: {len(failures)} run(s) failed: see train.log in the directory of each", file=sys.stderr)
+        print(f"error: failed runs: {len(failures)}; see train.log in the directory of each", file=sys.stderr)
         sys.exit(min(failures))
 
 

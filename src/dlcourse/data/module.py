@@ -327,6 +327,11 @@ class DataModule(L.LightningDataModule):
         x = x.mul_(scale)
         return x if self._offset is None else x.add_(self._offset)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if all(part.device == device for part in batch):  # Lightning's own way to find that out takes longer
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         x, *rest = batch
         trainer, generator = self.trainer, None

@@ -42,7 +42,7 @@ class Tensors:
         return len(self.y)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.x[index], self.y[index]
+        return self.x.index_select(0, index), self.y.index_select(0, index)  # much faster than [index] on bytes
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,12 @@ class Task(L.LightningModule):
         self.step_losses: Tensor | None = None  # of the last training epoch, one a step
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning sets it 40 times a step, and a Module's way to set things is slow
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     # --- what a subclass says ---
 
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:

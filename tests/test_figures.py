@@ -32,9 +32,7 @@ EVERY: dict[str, Callable[[], Figure]] = {
     "confusion_36": lambda: figures.confusion_matrix(rng.integers(0, 9, (36, 36)), LETTERS),
     "weight_images": lambda: figures.weight_images(rng.normal(size=(64, 28, 28))),
     "weight_colours": lambda: figures.weight_images(rng.normal(size=(10, 3, 3, 3))),
-    "image_grid": lambda: figures.image_grid(
-        rng.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8), DIGITS[:5], title="t"
-    ),
+    "image_grid": lambda: figures.image_grid(rng.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8), DIGITS[:5], title="t"),
     "reconstructions": lambda: figures.reconstructions(
         {"original": rng.random((4, 8, 8)), "ae": rng.random((4, 8, 8))}
     ),
@@ -42,9 +40,7 @@ EVERY: dict[str, Callable[[], Figure]] = {
         rng.random((6, 3, 32, 32)), np.arange(6), np.arange(6)[::-1], rng.random(6), FLOWERS
     ),
     "scatter": lambda: figures.scatter(rng.normal(size=(500, 2)), rng.integers(0, 10, 500), DIGITS),
-    "bars": lambda: figures.bars(
-        ["32", "64"], {"train": [0.1, 0.2], "test": [0.2, 0.3]}, {"test": [0.01, 0.02]}
-    ),
+    "bars": lambda: figures.bars(["32", "64"], {"train": [0.1, 0.2], "test": [0.2, 0.3]}, {"test": [0.01, 0.02]}),
 }
 
 
@@ -120,9 +116,7 @@ def test_learning_curves_draw_the_columns_and_mark_the_best_epoch() -> None:
 
 
 def test_one_epoch_and_a_diverged_run_can_be_drawn() -> None:
-    fig = figures.learning_curves(
-        {"epoch": [0], "train/loss": [1.0], "val/loss": [float("nan")]}, best_epoch=0
-    )
+    fig = figures.learning_curves({"epoch": [0], "train/loss": [1.0], "val/loss": [float("nan")]}, best_epoch=0)
     (line, _) = fig.axes[0].get_lines()
     assert line.get_marker() == "o"  # one point makes no line
     with pytest.raises(ValueError, match="no column"):
@@ -155,18 +149,14 @@ def test_superimposed_labels_stand_where_the_curves_end() -> None:
 
 
 def test_superimposed_says_what_diverged() -> None:
-    fig = figures.superimposed(
-        {"lr 1": ([0, 1, 2], [1.0, 50.0, float("nan")]), "lr .1": ([0, 1, 2], [1.0, 0.5, 0.2])}
-    )
+    fig = figures.superimposed({"lr 1": ([0, 1, 2], [1.0, 50.0, float("nan")]), "lr .1": ([0, 1, 2], [1.0, 0.5, 0.2])})
     assert {"lr 1 (diverged)", "lr .1"} <= set(words(fig))
 
 
 def test_a_confusion_matrix_shows_counts_and_shares_of_the_row() -> None:
     matrix = np.array([[90, 10, 0], [0, 0, 0], [1, 2, 997]])
     fig = figures.confusion_matrix(matrix, ["a", "b", "c"])
-    np.testing.assert_allclose(
-        picture(fig.axes[0]), [[0.9, 0.1, 0.0], [0.0, 0.0, 0.0], [0.001, 0.002, 0.997]]
-    )
+    np.testing.assert_allclose(picture(fig.axes[0]), [[0.9, 0.1, 0.0], [0.0, 0.0, 0.0], [0.001, 0.002, 0.997]])
     cells = {(t.get_position()[1], t.get_position()[0]): t.get_text() for t in fig.axes[0].texts}
     assert cells == {(0, 0): "90", (0, 1): "10", (2, 0): "1", (2, 1): "2", (2, 2): "997"}
     assert "1,087 of 1,100 right, 98.82 %" in "\n".join(words(fig))
@@ -242,9 +232,7 @@ def test_reconstructions_stand_in_rows_with_their_error() -> None:
 def test_misclassified_are_the_most_confident_mistakes_in_order() -> None:
     images = np.arange(5).reshape(5, 1, 1) / 10 * np.ones((5, 40, 40))
     true, said = np.array([0, 1, 2, 1, 0]), np.array([0, 2, 0, 0, 1])
-    fig = figures.misclassified(
-        images, true, said, np.array([0.99, 0.5, 0.9, 0.4, 0.7]), ["a", "b", "c"], limit=3
-    )
+    fig = figures.misclassified(images, true, said, np.array([0.99, 0.5, 0.9, 0.4, 0.7]), ["a", "b", "c"], limit=3)
     sheet = picture(fig.axes[0])
     assert [round(10 * sheet[-1, 41 * i + 5]) for i in range(3)] == [2, 4, 1]
     assert [t.get_text() for t in fig.axes[0].texts] == ["c → a, 90 %", "a → b, 70 %", "b → c, 50 %"]

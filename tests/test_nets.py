@@ -106,9 +106,7 @@ def test_parameter_counts(build: Any, expected: int) -> None:
         (lambda: Pretrained("resnet18", 8), (3, 3, 32, 32), 8),
     ],
 )
-def test_scores_have_a_row_an_image_and_every_parameter_learns(
-    net: Any, shape: tuple[int, ...], outputs: int
-) -> None:
+def test_scores_have_a_row_an_image_and_every_parameter_learns(net: Any, shape: tuple[int, ...], outputs: int) -> None:
     built = net()
     scores = built(torch.rand(shape))
     assert scores.shape == (shape[0], outputs)
@@ -466,9 +464,7 @@ def test_without_a_network_the_sentence_says_where_to_put_the_file(
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/resnet18-00000000.pth"
         monkeypatch.setattr(pretrained, "published_url", lambda name: url)
-        with pytest.raises(
-            InputError, match=r"resnet18-00000000\.pth .*weights/resnet18\.pth.*model\.weights=none"
-        ):
+        with pytest.raises(InputError, match=r"resnet18-00000000\.pth .*weights/resnet18\.pth.*model\.weights=none"):
             find_weights("resnet18", "imagenet", tmp_path)
         with pytest.raises(InputError, match=r"put it at .*hub/checkpoints/resnet18-00000000\.pth"):
             find_weights("resnet18", "imagenet")
@@ -504,7 +500,5 @@ def test_the_real_weights_load_strictly(name: str) -> None:
     net = Pretrained(name, 8)
     before = net.first_layer.weight.detach().clone()
     net.load_imagenet(state)
-    assert torch.equal(
-        net.first_layer.weight, state["features.0.0.weight" if name[0] == "m" else "features.0.weight"]
-    )
+    assert torch.equal(net.first_layer.weight, state["features.0.0.weight" if name[0] == "m" else "features.0.weight"])
     assert not torch.equal(net.first_layer.weight, before)

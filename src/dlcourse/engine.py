@@ -125,7 +125,9 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     data = build_data(plain)
     try_shapes(task, data, plain)
     if isinstance(task, Reconstruct) and data.normalize != "unit":
-        raise InputError(f"data.normalize={data.normalize}: an autoencoder's PSNR and noise are for pixels in [0, 1], unit")
+        raise InputError(
+            f"data.normalize={data.normalize}: an autoencoder's PSNR and noise are for pixels in [0, 1], unit"
+        )
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
     keep = Keep(run, task.monitor)
@@ -395,7 +397,8 @@ def quiet() -> None:
         ".*treespec.*",
         ".*LeafSpec.*",
         ".*logging interval.*",
-        ".*in eval mode.*", ".*sync_dist=True.*",
+        ".*in eval mode.*",
+        ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)
 

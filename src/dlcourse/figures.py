@@ -26,9 +26,7 @@ INK, GREY, PALE = "#1a1a1a", "#6f6f6f", "#ececec"
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 COLOURS += ["#8c564b", "#5f4bb6", "#7f7f7f", "#a6a300"]
 STAGES = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2]}
-BLUES = LinearSegmentedColormap.from_list(
-    "white-blue", ["#ffffff", "#cfe3f1", "#6aaed6", "#1f6fb0", "#08306b"]
-)
+BLUES = LinearSegmentedColormap.from_list("white-blue", ["#ffffff", "#cfe3f1", "#6aaed6", "#1f6fb0", "#08306b"])
 # 63 steps: the middle one is white, and the noise of weights makes a smaller PNG than with 256.
 SIGNED = LinearSegmentedColormap.from_list(
     "blue-white-red", ["#08519c", "#6aaed6", "#f7f7f7", "#ef8a62", "#a50f15"], N=63
@@ -143,9 +141,7 @@ def confusion_matrix(matrix: Array, classes: Sequence[str], title: str = "Confus
     written = k <= 17
     wide = max((len(str(c)) for c in classes), default=0) > 3
     side = min(max(0.36 * k, 2.6), 5.6) if written else 5.6
-    fig, (ax,) = panels(
-        1, 1, width=side + (1.3 if wide else 0.9) + (0 if written else 1.2), height=side + 1.0
-    )
+    fig, (ax,) = panels(1, 1, width=side + (1.3 if wide else 0.9) + (0 if written else 1.2), height=side + 1.0)
     ax.imshow(shares, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     style(ax, "", "predicted", "true", frame=True)
     size = SMALL if k <= 12 else 6.5 if k <= 17 else 6
@@ -195,9 +191,7 @@ def weight_images(
     if w.ndim == 4 and w.shape[1] == 1:
         w = w[:, 0]
     if w.ndim not in (3, 4) or (w.ndim == 4 and w.shape[1] != 3):
-        raise ValueError(
-            f"weights are [n, H, W] or [n, C, H, W] with C 1 or 3, not {list(np.shape(weights))}"
-        )
+        raise ValueError(f"weights are [n, H, W] or [n, C, H, W] with C 1 or 3, not {list(np.shape(weights))}")
     units = len(w)
     w = w[:limit]
     if normalise:
@@ -299,9 +293,7 @@ def reconstructions(
     for name, (top, left) in zip(columns or [], corners, strict=False):
         at = (left + width / 2 - 0.5, top - 0.5 - 0.05 * height)
         turned = max(len(str(c)) for c in columns or []) * 0.07 > cell
-        ax.text(
-            *at, str(name), ha="center", va="bottom", fontsize=SMALL, rotation=90 if turned else 0, color=INK
-        )
+        ax.text(*at, str(name), ha="center", va="bottom", fontsize=SMALL, rotation=90 if turned else 0, color=INK)
     heading(fig, title)
     return fig
 
@@ -351,9 +343,7 @@ def misclassified(
     )
 
 
-def scatter(
-    points: Mapping[str, Array] | Array, labels: Array, classes: Sequence[str], title: str = "Codes"
-) -> Figure:
+def scatter(points: Mapping[str, Array] | Array, labels: Array, classes: Sequence[str], title: str = "Codes") -> Figure:
     """Points [n, 2] coloured by class, each class named at its median; sets by name stand side by side."""
     sets = points if isinstance(points, Mapping) else {"": points}
     labels = np.asarray(labels)
@@ -436,9 +426,7 @@ def bars(
     ax.tick_params(axis="x", length=0)
     ax.margins(y=0.16 if count > 12 else 0.08)
     if len(series) > 1:
-        key = ax.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), fontsize=SMALL, handlelength=1
-        )
+        key = ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), fontsize=SMALL, handlelength=1)
         key.set_frame_on(False)
     heading(fig, title)
     return fig
@@ -463,9 +451,7 @@ def save(fig: Figure, path: str | Path) -> Path:
     if len(data) > 150_000:
         picture, small = Image.open(buffer).convert("RGB"), io.BytesIO()
         palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
-            small, "png", optimize=True
-        )
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(small, "png", optimize=True)
         data = min(data, small.getvalue(), key=len)
     path.write_bytes(data)
     return path
@@ -532,9 +518,7 @@ def whole_epochs(ax: Axes, xs: Sequence[Array]) -> None:
         ax.set_xlim(values[0] - 1, values[0] + 1)
 
 
-def label_ends(
-    ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Sequence[str], inches: float
-) -> None:
+def label_ends(ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Sequence[str], inches: float) -> None:
     """Each curve's name at the right edge, at the height where it ends, pushed apart where they overlap."""
     ax.autoscale_view()
     ends: list[tuple[float, str, str]] = []

@@ -66,14 +66,10 @@ class CNN(nn.Module):
             place = f"of convolution layer {i + 1} of {len(channels)}"
             height, width = height + 2 * p, width + 2 * p
             if min(height, width) < k:
-                raise ValueError(
-                    f"shape: {list(shape)} is too small: kernel {k} {place} meets {height} x {width}"
-                )
+                raise ValueError(f"shape: {list(shape)} is too small: kernel {k} {place} meets {height} x {width}")
             height, width = height - k + 1, width - k + 1
             if min(height, width) < q:
-                raise ValueError(
-                    f"shape: {list(shape)} is too small: pool {q} {place} meets {height} x {width}"
-                )
+                raise ValueError(f"shape: {list(shape)} is too small: pool {q} {place} meets {height} x {width}")
             height, width = height // q, width // q
             layers.append(nn.Conv2d(depth, units, k, padding=p))
             if batch_norm:

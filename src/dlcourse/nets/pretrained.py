@@ -43,9 +43,7 @@ class Pretrained(nn.Module):
             depth, *sides = image_shape(shape)
             least = architectures[name]
             if depth != 3 or min(sides) < least:
-                raise ValueError(
-                    f"shape: {name} takes [3, height, width] of {least} pixels or more, not {list(shape)}"
-                )
+                raise ValueError(f"shape: {name} takes [3, height, width] of {least} pixels or more, not {list(shape)}")
         self.name = name
         model = models.get_model(name, weights=None)
         if name == "resnet18":

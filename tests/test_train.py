@@ -127,6 +127,18 @@ def test_a_run_that_is_done_is_left_alone(train: Train) -> None:
     assert (run / "result.json").read_text() == before
 
 
+def test_a_run_that_had_stopped_early_does_not_go_on(train: Train) -> None:
+    """Cut off after training stopped but before it was tested, it is only tested."""
+    words = (*QUICK, "stopping=early", "stopping.patience=1", "optimizer.lr=1e-9", "trainer.max_epochs=9")
+    run = train(*words)
+    result, kept = runs.read_result(run), rows(run)
+    assert 1 < len(kept) < 9
+    runs.write_result(run, result | {"status": "interrupted", "metrics": {}})
+    resume.main([f"run={run}"])
+    assert rows(run) == kept
+    assert runs.read_result(run)["metrics"] == result["metrics"]
+
+
 def test_the_seed_decides_and_zero_is_one(train: Train) -> None:
     same = [rows(train(*QUICK, "seed=0", "trainer.max_epochs=1", run=f"a{i}")) for i in range(2)]
     other = rows(train(*QUICK, "seed=1", "trainer.max_epochs=1", run="b"))

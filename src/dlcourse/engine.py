@@ -1,11 +1,9 @@
 """A config in, a run directory out: build everything, check it, read the data, fit, test the best checkpoint."""
 
 import contextlib
-import errno
 import gc
 import logging
 import os
-import shlex
 import time
 import warnings
 from contextlib import AbstractContextManager
@@ -21,13 +19,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from dlcourse import runs
 from dlcourse.build import build
 from dlcourse.callbacks import Keep, Progress, Reseed
-from dlcourse.config import config_hash, flat
+from dlcourse.config import config_hash
 from dlcourse.data.module import DataModule
 from dlcourse.data.photos import decode_named
 from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
 from dlcourse.rules import check
 from dlcourse.runs import main_process
+from dlcourse.summary import announce, facts, how_to_resume, hparams, report, summarise
 from dlcourse.tasks import Classify, Reconstruct
 from dlcourse.tasks.task import Task, mode_of, tidy
 
@@ -309,79 +308,6 @@ def predict_images(
     return rows
 
 
-# --- what people read ----------------------------------------------------------------------------------------------
-
-
-def announce(result: dict[str, Any]) -> None:
-    data = result["data"]
-    log.info(
-        "%s on %s: %s parameters, %s/%s/%s examples to train, validate and test, %s",
-        result["model"], data["name"], f"{result['parameters']:,}", f"{data['train']:,}", f"{data['val']:,}",
-        f"{data['test']:,}", result["device"],
-    )  # fmt: skip
-    if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
-        log.info(
-            "weights: %s is not torchvision's published file (sha256 %s...)",
-            weights["file"],
-            weights["sha256"][:8],
-        )
-
-
-def stand_in_line(result: dict[str, Any]) -> str:
-    return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
-
-
-def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
-    """What result.json says of the network, the data and the device."""
-    assert data.provenance is not None
-    about = dict(vars(data.provenance))
-    about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
-    return {
-        "parameters": sum(p.numel() for p in task.net.parameters()),
-        "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
-        "device": device_name(trainer),
-        "data": about | {split: len(examples) for split, examples in data.splits.items()},
-    }
-
-
-def summarise(result: dict[str, Any], keep: Keep) -> None:
-    """What the rows that were kept say of the training so far; metrics are those of the best epoch."""
-    if not keep.rows:
-        return
-    best = keep.best or keep.rows[-1]
-    tested = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
-    result["metrics"] = {k: v for k, v in best.items() if "/" in k} | tested
-    result["score"] = keep.best[keep.monitor] if keep.best else None
-    result["best_epoch"] = int(best["epoch"])
-    result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
-    result["train_seconds"] = keep.rows[-1]["seconds"]
-
-
-def report(result: dict[str, Any], run: Path) -> None:
-    metrics = result["metrics"]
-    score = "never a number" if result["score"] is None else f"{result['score']:.4f}"
-    log.info(
-        "%s epochs, %s steps in %.1f s; best epoch %s (%s %s)",
-        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
-        score,
-    )  # fmt: skip
-    log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
-    if result["data"]["source"] != "real":
-        log.warning(stand_in_line(result))
-    log.info("run: %s\ntensorboard --logdir %s", shown(run), shown(run))
-
-
-def hparams(plain: dict[str, Any]) -> dict[str, Any]:
-    """The config as TensorBoard's HPARAMS tab takes it: flat, numbers and texts."""
-    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat(plain).items()}
-
-
-def device_name(trainer: L.Trainer) -> str:
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
-
-
 # --- around it -----------------------------------------------------------------------------------------------------
 
 
@@ -407,29 +333,9 @@ def as_mistake(error: Exception) -> InputError | None:
     """The sentence for an error that users can mend; None for any other."""
     if isinstance(error, InputError):
         return error
-    text = str(error).splitlines()[0] if str(error) else ""
-    if isinstance(error, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-    ):
-        return InputError(f"{error.filename or 'the run directory'}: {error.strerror}")
-    if "out of memory" in text or "can't allocate memory" in text:
-        return InputError(f"out of memory: a smaller data.batch_size, data.eval_batch_size or network helps ({text})")
-    if "Expected more than 1 value per channel" in text:
-        return InputError("batch norm can't train on a batch of one: data.drop_last=true or another data.batch_size")
+    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return InputError("out of memory: a smaller data.batch_size, data.eval_batch_size or network helps")
     return None
-
-
-def how_to_resume(run: Path) -> str:
-    return f"; go on with: python -m dlcourse.resume run={shown(run)}" if (run / runs.LAST).is_file() else ""
-
-
-def shown(run: Path) -> str:
-    """A run directory as one types it."""
-    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))
 
 
 def clean_up(run: Path) -> None:

@@ -34,6 +34,7 @@ class Keep(Checkpoint):
         self._best_weights: dict[str, Tensor] | None = None
         self._began = time.monotonic()
         self._saved = self._cost = 0.0
+        self._stopped = False
 
     # --- before training ---
 
@@ -47,6 +48,15 @@ class Keep(Checkpoint):
         for row in self.rows:
             if self._better(row):
                 self.best = row
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stopped": self._stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._stopped = state_dict["stopped"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = self._stopped  # a run that was cut off after it had stopped early does not go on
 
     # --- after each epoch ---
 
@@ -64,7 +74,8 @@ class Keep(Checkpoint):
         if self._better(row):
             self.best = row
             self._best_weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
-        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        self._stopped = trainer.should_stop
+        last = self._stopped or trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.monotonic() - self._saved > self._cost / self.SHARE:
             self._save(trainer, pl_module)
 

@@ -290,7 +290,7 @@ def test_classes_are_numbered_in_the_order_in_which_they_are_kept() -> None:
         ({"per_class": [1, 1, 1], "val": 5}, "data.val=5 and data.per_class"),
         ({"shape": (1, 32, 32)}, r"data.shape=\[1, 32, 32\], but mnist has examples of \[1, 28, 28\]"),
         ({"classes": 12}, "data.classes=12, but mnist has 10"),
-        ({"normalize": "imagenet"}, "data.normalize=imagenet is for colour images"),
+        ({"normalize": "imagenet", "shape": (1, 28, 28)}, "data.normalize=imagenet is for colour images"),
     ],
 )  # fmt: skip
 def test_what_can_t_be_is_said_in_a_sentence(options: dict[str, Any], text: str) -> None:

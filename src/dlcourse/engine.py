@@ -175,11 +175,15 @@ def build_task(plain: dict[str, Any]) -> Task:
     return build(model, Task, "model", optimizer=plain["optimizer"], schedule=plain["schedule"])
 
 
-def build_data(plain: dict[str, Any]) -> DataModule:
+def build_data(plain: dict[str, Any], result: dict[str, Any] | None = None) -> DataModule:
+    """The data of a config, not yet read; those of a run (its `result`) are scaled by the run's own statistics."""
     try:
-        return DataModule(**plain["data"], seed=plain["seed"])
+        data = DataModule(**plain["data"], seed=plain["seed"])
     except TypeError as error:
         raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
+    if result is not None and data.normalize == "standardize" and result["data"].get("statistics"):
+        data.normalize_with(**result["data"]["statistics"])
+    return data
 
 
 def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
@@ -268,7 +272,7 @@ def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str
     """Metrics of a run's best checkpoint on a split of the data that `plain` describes, and where those come from."""
     check(plain)
     quiet()
-    task, data = load_task(run), build_data(plain)
+    task, data = load_task(run), build_data(plain, runs.read_result(run))
     options = {k: plain["trainer"][k] for k in ("accelerator", "precision", "limit_test_batches")}
     options = {k: v for k, v in options.items() if v is not None}
     trainer = L.Trainer(
@@ -288,7 +292,7 @@ def predict_images(
     run: Path, plain: dict[str, Any], result: dict[str, Any], files: list[Path], invert: bool = False
 ) -> list[list[Any]]:
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
-    task, data = load_task(run), build_data(plain)
+    task, data = load_task(run), build_data(plain, result)
     if not isinstance(task, Classify):
         raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
     classes = result["data"]["classes"]

@@ -42,6 +42,7 @@ def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
     assert data.provenance is not None
     about = dict(vars(data.provenance))
     about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
+    about |= {"statistics": data.statistics}
     return {
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),

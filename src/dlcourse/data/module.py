@@ -175,8 +175,15 @@ class DataModule(L.LightningDataModule):
         self.classes: list[str] = []
         self.splits: dict[str, Examples] = {}
         self.provenance: Provenance | None = None
-        self._scale: float | Tensor = 1.0
+        self.statistics: dict[str, list[float]] | None = None
+        self._scale: float | Tensor = 1 / 255 if normalize == "unit" else 1.0
         self._offset: Tensor | None = None
+        if normalize == "symmetric":
+            self.normalize_with([0.5], [0.5])
+        elif normalize == "imagenet":
+            if shape and shape[0] != 3:
+                raise InputError(f"data.normalize=imagenet is for colour images, {name} has {shape[0]} channel")
+            self.normalize_with(IMAGENET_MEAN, IMAGENET_STD)
 
     # --- reading ---
 
@@ -203,7 +210,13 @@ class DataModule(L.LightningDataModule):
             splits[split] = Examples(store, chosen, _renumber(store.y[chosen], kept, len(data.classes)))
         first, _ = splits["train"].__getitems__(torch.tensor([0]))
         self._check_shape(first)
-        self._set_scale(splits["train"], first)
+        if first.dtype != torch.uint8 and (self.normalize not in ("unit", "none") or self.augment):
+            raise InputError(
+                f"data.normalize={self.normalize} and data.augment are for images, {self.name} has vectors"
+            )
+        if self.normalize == "standardize" and self.statistics is None:
+            mean, std = _statistics(splits["train"])
+            self.normalize_with(mean.tolist(), std.tolist())
         self.splits = splits
 
     def _kept(self, classes: list[str]) -> list[int]:
@@ -277,29 +290,12 @@ class DataModule(L.LightningDataModule):
 
     # --- from stored to what a network sees ---
 
-    def _set_scale(self, train: Examples, first: Tensor) -> None:
-        """What `normalize` stands for, as a factor and a summand of stored bytes; from training examples only."""
-        if first.dtype != torch.uint8:
-            if self.normalize not in ("unit", "none") or self.augment:
-                raise InputError(
-                    f"data.normalize={self.normalize} and data.augment are for images, {self.name} has vectors"
-                )
-            return
-        depth = first.shape[1]
-        mean, std = torch.zeros(depth), torch.ones(depth)
-        if self.normalize == "symmetric":
-            mean, std = torch.full((depth,), 0.5), torch.full((depth,), 0.5)
-        elif self.normalize == "imagenet":
-            if depth != 3:
-                raise InputError(f"data.normalize=imagenet is for colour images, {self.name} has {depth} channel")
-            mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        elif self.normalize == "standardize":
-            mean, std = _statistics(train)
-        if self.normalize in ("unit", "none"):
-            self._scale = 1 / 255 if self.normalize == "unit" else 1.0
-        else:
-            self._scale = (1 / (255 * std))[:, None, None]
-            self._offset = (-mean / std)[:, None, None]
+    def normalize_with(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise with this mean and deviation [C] of values in [0, 1]; kept as `statistics`, to be written down."""
+        self.statistics = {"mean": list(mean), "std": list(std)}
+        deviation = torch.tensor(std)
+        self._scale = (1 / (255 * deviation))[:, None, None]
+        self._offset = (-torch.tensor(mean) / deviation)[:, None, None]
 
     def _resized(self, x: Tensor) -> Tensor:
         if self.resize is None or x.dim() != 4 or x.shape[-1] == self.resize:

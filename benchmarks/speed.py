@@ -101,7 +101,12 @@ def config(batch_size: int, limit: int | None, epochs: int) -> dict[str, Any]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         choices = ["model=mlp", "model.net.hidden=[64,128,64]", "data=mnist", "data.source=real", "trainer=cpu"]
         choices += [f"model.net.batch_norm={batch_size > 1}", f"data.batch_size={batch_size}"]
-        choices += [f"data.limit={limit or 'null'}", f"trainer.max_epochs={epochs}", "trainer.figures=false"]
+        choices += [
+            f"data.limit={limit or 'null'}",
+            f"trainer.max_epochs={epochs}",
+            "trainer.figures=false",
+            "trainer.progress=false",
+        ]
         return resolved(compose("train", choices))
 
 

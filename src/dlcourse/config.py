@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlcourse.data.listing import class_folders
 from dlcourse.errors import InputError, first_line
 
 OPTIONAL = ("schedule", "stopping", "logger")  # groups that may be empty
-SPLIT_FOLDERS = ("train", "val", "valid", "test")
 
 
 def conf_dir() -> Path:
@@ -44,12 +44,7 @@ def _folder_classes(root: str | None) -> int:
     top = Path(root).expanduser()
     if not top.is_dir():
         raise InputError(f"data.root={root}: there is no such folder")
-    names = {p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if "train" in names and names <= set(SPLIT_FOLDERS):
-        names = {p.name for p in (top / "train").iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if len(names) < 2:
-        raise InputError(f"data.root={root}: found {len(names)} class folders, at least 2 are needed")
-    return len(names)
+    return len(class_folders(top)[0])
 
 
 OmegaConf.register_new_resolver("image_shape", _image_shape, replace=True)
@@ -79,6 +74,10 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         raise cause or InputError(f"{error.full_key or 'the config'}: {first_line(error)}") from None
     assert isinstance(plain, dict)
     given = {str(key): value for key, value in plain.items() if key != "hydra"}
+    for group, key, words in (("data", "root", ()), ("model", "weights", ("imagenet", "none"))):
+        path = given[group].get(key) if isinstance(given.get(group), dict) else None
+        if isinstance(path, str) and path not in words:  # a run is found again from any directory
+            given[group][key] = str(Path(path).expanduser().absolute())
     return given | {key: given.get(key) or {} for key in OPTIONAL}
 
 
@@ -99,7 +98,7 @@ NOT_HASHED = ("name", "logger", "trainer.progress", "trainer.figures", "trainer.
 
 
 def config_hash(plain: dict[str, Any]) -> str:
-    """16 hex digits that are equal for two runs exactly when they compute the same thing."""
+    """16 hex digits that are equal for two runs exactly when they compute the same thing of the same data."""
     what = {
         key: value
         for key, value in flat(plain).items()

@@ -26,7 +26,7 @@ from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
 from dlcourse.rules import check
 from dlcourse.runs import main_process
-from dlcourse.summary import announce, facts, how_to_resume, hparams, report, summarise
+from dlcourse.summary import announce, data_facts, facts, how_to_resume, hparams, report, summarise
 from dlcourse.tasks import Classify, Reconstruct
 from dlcourse.tasks.task import Task, mode_of, tidy
 
@@ -73,16 +73,22 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
         result |= facts(task, data, trainer) | ({"weights": weights} if weights else {})
-        announce(result)
+        if resume:
+            refuse_other_data(previous["data"], result["data"])
         if main_process():
+            announce(result)
             runs.write_config(run, plain)
             runs.write_result(run, result)
         last = runs.checkpoint(run, runs.LAST) if resume else None
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+        if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
+            torch.distributed.destroy_process_group()
+            if not main_process():
+                return None
         summarise(result, keep)
         task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
-        result["metrics"] |= evaluate(trainer, task, data, "test")
-        if plain["trainer"]["figures"] and main_process():
+        result["metrics"] |= evaluate(plain, task, data, "test")
+        if plain["trainer"]["figures"]:
             from dlcourse.draw import draw  # here, because matplotlib takes a second to import
 
             draw(run, task, data, keep.rows, result["best_epoch"], trainer.logger)
@@ -104,11 +110,11 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
     finally:
         if keep is not None:
             summarise(result, keep)
-        result["seconds"] = round(time.monotonic() - began, 2)
+        result["seconds"] = round(previous.get("seconds", 0.0) + time.monotonic() - began, 2)
         clean_up(run)
         if main_process() and "data" in result:
             runs.write_result(run, result)
-            if result["status"] != "done":
+            if result["status"] not in ("done", "running"):
                 log.warning("%s after %d epochs%s", result["status"], result["epochs"], how_to_resume(run))
     if main_process():
         report(result, run)
@@ -124,9 +130,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     data = build_data(plain)
     try_shapes(task, data, plain)
     if isinstance(task, Reconstruct) and data.normalize != "unit":
-        raise InputError(
-            f"data.normalize={data.normalize}: an autoencoder's PSNR and noise are for pixels in [0, 1], unit"
-        )
+        raise InputError(f"data.normalize={data.normalize}: an autoencoder is for pixels in [0, 1]: unit")
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
     keep = Keep(run, task.monitor)
@@ -172,17 +176,20 @@ class Unprofiled(PassThroughProfiler):
 
 def build_task(plain: dict[str, Any]) -> Task:
     model = {k: v for k, v in plain["model"].items() if k not in ("name", "weights")}
-    return build(model, Task, "model", optimizer=plain["optimizer"], schedule=plain["schedule"])
+    optimizer = plain["optimizer"]
+    if plain["trainer"]["gradient_clip_val"] and plain["trainer"]["precision"].endswith("mixed"):
+        optimizer = {k: v for k, v in optimizer.items() if k != "fused"}  # those can't clip what autocast has scaled
+    return build(model, Task, "model", optimizer=optimizer, schedule=plain["schedule"])
 
 
-def build_data(plain: dict[str, Any], result: dict[str, Any] | None = None) -> DataModule:
-    """The data of a config, not yet read; those of a run (its `result`) are scaled by the run's own statistics."""
+def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None) -> DataModule:
+    """The data of a config, not yet read. What a run `recorded` of its data gives the statistics that it scales by."""
     try:
         data = DataModule(**plain["data"], seed=plain["seed"])
     except TypeError as error:
         raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
-    if result is not None and data.normalize == "standardize" and result["data"].get("statistics"):
-        data.normalize_with(**result["data"]["statistics"])
+    if recorded is not None and data.normalize == "standardize":
+        data.normalize_with(**recorded["statistics"])
     return data
 
 
@@ -249,6 +256,7 @@ def load_task(run: Path) -> Task:
     path = runs.checkpoint(run)
     saved = read_checkpoint(path)
     task = build({"_target_": saved.get("task")} | saved["hyper_parameters"], Task, f"{path}: task")
+    task.to(next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32))
     try:
         task.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
@@ -261,42 +269,55 @@ def epochs_done(run: Path) -> int:
     return int(read_checkpoint(runs.checkpoint(run, runs.LAST), mmap=True)["epoch"]) + 1
 
 
-def evaluate(trainer: L.Trainer, task: Task, data: DataModule, split: str) -> dict[str, float]:
-    """The metrics of a task on one split, named `split/...`."""
-    data.tested = split
-    measured = trainer.test(task, datamodule=data, verbose=False)
-    return {name.replace("test/", f"{split}/", 1): tidy(value) for name, value in measured[0].items()}
-
-
-def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], str]:
-    """Metrics of a run's best checkpoint on a split of the data that `plain` describes, and where those come from."""
-    check(plain)
-    quiet()
-    task, data = load_task(run), build_data(plain, runs.read_result(run))
-    options = {k: plain["trainer"][k] for k in ("accelerator", "precision", "limit_test_batches")}
-    options = {k: v for k, v in options.items() if v is not None}
+def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) -> dict[str, float]:
+    """The metrics of a task on one split, named `split/...`; on one device, whatever it was trained on."""
     trainer = L.Trainer(
-        **options,
+        accelerator="cpu" if plain["trainer"]["accelerator"] == "cpu" else "auto",
         devices=1,
+        precision=plain["trainer"]["precision"],
+        limit_test_batches=plain["trainer"][f"limit_{split}_batches"],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    metrics = evaluate(trainer, task, data, split)
-    assert data.provenance is not None
-    return metrics, f"{data.provenance.source} data, {data.provenance.detail}"
+    data.tested = split
+    measured = trainer.test(task, datamodule=data, verbose=False)
+    return {name.replace("test/", f"{split}/", 1): tidy(value) for name, value in measured[0].items()}
+
+
+def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics of a run's best checkpoint on a split of the data that `plain` describes, and what those data are."""
+    check(plain)
+    quiet()
+    torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
+    recorded = runs.read_result(run)["data"]
+    task, data = load_task(run), build_data(plain, recorded)
+    data.prepare()
+    if data.classes != recorded["classes"]:
+        theirs, ours = (or_list(names, 10) for names in (data.classes, recorded["classes"]))
+        raise InputError(f"run={run} knows the classes {ours}; the data have {theirs}")
+    return evaluate(plain, task, data, split), data_facts(data)
+
+
+def refuse_other_data(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError where the data of a run that is to go on are not those that it was begun with."""
+    for key in ("source", "files", "classes", "train", "val", "test"):
+        if before.get(key) != now[key]:
+            was, are = (f"{facts['source']} data, {facts['provenance']}" for facts in (before, now))
+            raise InputError(f"the data have changed since the run began ({key} differ): it began on {was}; now: {are}")
 
 
 def predict_images(
     run: Path, plain: dict[str, Any], result: dict[str, Any], files: list[Path], invert: bool = False
 ) -> list[list[Any]]:
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
-    task, data = load_task(run), build_data(plain, result)
+    recorded = result["data"]
+    task, data = load_task(run), build_data(plain, recorded)
     if not isinstance(task, Classify):
         raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
-    classes = result["data"]["classes"]
-    channels, side = data.shape[0], int(plain["data"]["size"] or data.shape[-1])
+    classes = recorded["classes"]
+    channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
     rows: list[list[Any]] = []
     with torch.inference_mode():
         for i in range(0, len(files), data.eval_batch_size):

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from dlcourse import cli, runs
-from dlcourse.errors import InputError
+from dlcourse.errors import InputError, or_list
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +17,10 @@ other data (data.root=..., data.limit_eval=...), and holds the figures against t
 """
 
 
+# Which examples, and how they are read; not what the network sees of them.
+CHANGEABLE = ["root", "source", "verify", "limit", "limit_eval", "eval_batch_size", "device", "workers", "memory_limit"]
+
+
 def main(argv: list[str]) -> dict[str, float]:
     given = cli.arguments(argv, USAGE, ("run",), ("split", "out", "data."))
     split = given.get("split", "test")
@@ -26,11 +30,18 @@ def main(argv: list[str]) -> dict[str, float]:
     changes = {k: v for k, v in given.items() if k.startswith("data.")}
     plain, result = runs.read_config(run), runs.read_result(run)
     plain["data"] = runs.changed(plain["data"], changes)
+    for key in changes:
+        if key.removeprefix("data.") not in CHANGEABLE:
+            raise InputError(f"{key}: a run is evaluated as it was trained; what can change is {or_list(CHANGEABLE)}")
     from dlcourse.engine import evaluate_run
 
-    metrics, provenance = evaluate_run(run, plain, split)
+    metrics, data = evaluate_run(run, plain, split)
+    log.info("%s of %s, %s data: %s", split, run, data["source"], data["provenance"])
     recorded = {} if changes else result["metrics"]
-    log.info("%s of %s, best checkpoint (epoch %s): %s", split, run, result["best_epoch"], provenance)
+    if recorded and any(data[key] != result["data"].get(key) for key in ("source", "files", split)):
+        log.warning(
+            "not the data that the run had: %s data, %s", result["data"]["source"], result["data"]["provenance"]
+        )
     for name, value in metrics.items():
         note = ""
         if name in recorded and split != "train":

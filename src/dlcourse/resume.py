@@ -25,6 +25,10 @@ def main(argv: list[str]) -> float | None:
         if not epochs.isdigit() or int(epochs) < 1:
             raise InputError(f"trainer.max_epochs must be a whole number from 1 up, got {epochs}")
         raised = int(epochs) > result["epochs"]
+        if int(epochs) != plain["trainer"]["max_epochs"] == plain["schedule"].get("T_max"):
+            raise InputError(
+                f"trainer.max_epochs={epochs}: the run's learning rates were planned for {plain['schedule']['T_max']}"
+            )
         plain["trainer"]["max_epochs"] = int(epochs)
     if result["status"] == "done" and not raised:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
@@ -37,7 +41,8 @@ def main(argv: list[str]) -> float | None:
         raise InputError(
             f"trainer.max_epochs={plain['trainer']['max_epochs']}: run {given['run']} has {done} epochs already"
         )
-    cli.log_to(run / "train.log")
+    if runs.main_process():
+        cli.log_to(run / "train.log")
     log.info("resuming %s after epoch %s", given["run"], done)
     return train(plain, run, result.get("command", ""), resume=True)
 

@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
     "data.augment.rotate": _between(0, 180.1, "degrees from 0 to 180"),
     "data.augment.shear": _between(0, 60.1, "degrees from 0 to 60"),
     "data.device": _one_of("auto", "cpu"),
-    "data.workers": _whole(0),
+    "data.workers": _or(NULL, _whole(0)),
     "data.memory_limit": POSITIVE,
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": SHARE,

@@ -33,7 +33,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: under a temporary name, then renamed."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror}") from error
@@ -87,7 +87,7 @@ def write_failure(run: Path, error: str, command: str) -> None:
 
 def read_result(run: Path) -> dict[str, Any]:
     try:
-        result = json.loads((run / RESULT).read_text())
+        result = json.loads((run / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         result = None
     if not isinstance(result, dict) or result.get("status") not in STATES:
@@ -152,8 +152,11 @@ def checkpoint(run: Path, name: str = BEST) -> Path:
 
 
 def main_process() -> bool:
-    """Whether this is the process that writes: of several (ddp) it is the first."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    """Whether this is the process that writes: of several (ddp) it is the first, however they were started."""
+    for rank in ("RANK", "SLURM_PROCID"):
+        if rank in os.environ:
+            return os.environ[rank] == "0"
+    return os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
 
 
 def versions() -> dict[str, str]:

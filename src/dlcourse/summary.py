@@ -38,17 +38,23 @@ def stand_in_line(result: dict[str, Any]) -> str:
 
 
 def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
-    """What result.json says of the network, the data and the device."""
-    assert data.provenance is not None
-    about = dict(vars(data.provenance))
-    about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
-    about |= {"statistics": data.statistics}
+    """What result.json says about the network, the data and the device."""
     return {
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
         "device": device_name(trainer),
-        "data": about | {split: len(examples) for split, examples in data.splits.items()},
+        "data": data_facts(data),
     }
+
+
+def data_facts(data: DataModule) -> dict[str, Any]:
+    """What result.json says about data that have been read."""
+    assert data.provenance is not None
+    about = dict(vars(data.provenance))
+    first, _ = data.splits["train"][0]
+    about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
+    about |= {"stored_shape": list(first.shape), "statistics": data.statistics}
+    return about | {split: len(examples) for split, examples in data.splits.items()}
 
 
 def summarise(result: dict[str, Any], keep: Keep) -> None:
@@ -75,7 +81,9 @@ def report(result: dict[str, Any], run: Path) -> None:
     log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))
-    log.info("run: %s\ntensorboard --logdir %s", shown(run), shown(run))
+    log.info("run: %s", shown(run))
+    if any(run.glob("events.out.tfevents.*")):
+        log.info("tensorboard --logdir %s", shown(run))
 
 
 def hparams(plain: dict[str, Any]) -> dict[str, Any]:

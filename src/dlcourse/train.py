@@ -60,6 +60,8 @@ def job(cfg: DictConfig) -> float | None:
 
 def main(argv: list[str]) -> None:
     """Check the command line first, in well under a second, then hand over to Hydra."""
+    failures.clear()
+    mistakes.clear()
     given = get_args_parser().parse_args(argv)
     checked = not (given.help or given.hydra_help or given.shell_completion)
     # Other configs than ours: Hydra knows them, and ddp starts its processes so.

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from dlcourse.errors import InputError, first_line
 from dlcourse.runs import BEST, LAST, METRICS
-from dlcourse.tasks.task import Task, mode_of, tidy
+from dlcourse.tasks.task import Task, mode_of
 
 
 class Keep(Checkpoint):
@@ -34,7 +35,7 @@ class Keep(Checkpoint):
         self._best_weights: dict[str, Tensor] | None = None
         self._began = time.monotonic()
         self._saved = self._cost = 0.0
-        self._stopped = False
+        self._stopped_at: int | None = None  # max_epochs of a run that has stopped before it
 
     # --- before training ---
 
@@ -50,13 +51,14 @@ class Keep(Checkpoint):
                 self.best = row
 
     def state_dict(self) -> dict[str, Any]:
-        return {"stopped": self._stopped}
+        return {"stopped_at": self._stopped_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._stopped = state_dict["stopped"]
+        self._stopped_at = state_dict["stopped_at"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop = self._stopped  # a run that was cut off after it had stopped early does not go on
+        # A run that was cut off after it had stopped early does not go on, unless it is given more epochs.
+        trainer.should_stop = trainer.max_epochs == self._stopped_at
 
     # --- after each epoch ---
 
@@ -67,17 +69,24 @@ class Keep(Checkpoint):
             "seconds": round(time.monotonic() - self._began, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row |= {k: tidy(v) for k, v in sorted(trainer.callback_metrics.items()) if "/" in k}
+        assert isinstance(pl_module, Task)
+        names = sorted(name for name in pl_module.metric_names() if not name.startswith("test/"))
+        row |= {name: pl_module.measured.get(name, math.nan) for name in names}
         self.rows.append(row)
         if trainer.is_global_zero:
             self._write_rows("w" if len(self.rows) == 1 else "a", [row])
         if self._better(row):
             self.best = row
             self._best_weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
-        self._stopped = trainer.should_stop
-        last = self._stopped or trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self._saved > self._cost / self.SHARE:
+        self._stopped_at = trainer.max_epochs if trainer.should_stop else None
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = last or time.monotonic() - self._saved > self._cost / self.SHARE
+        if trainer.strategy.broadcast(due):  # saving is a meeting point of all processes, whose clocks differ
             self._save(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if trainer.is_global_zero:
+            self._save_best(pl_module)
 
     def _better(self, row: dict[str, float]) -> bool:
         """Whether an epoch is the best so far; of several equal ones it is the one with the lowest loss."""
@@ -92,7 +101,7 @@ class Keep(Checkpoint):
     def _write_rows(self, mode: str, rows: list[dict[str, float]]) -> None:
         if not rows:
             return
-        with (self.run / METRICS).open(mode, newline="") as file:
+        with (self.run / METRICS).open(mode, newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.rows[0].keys(), extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
@@ -102,25 +111,33 @@ class Keep(Checkpoint):
         began = time.monotonic()
         if self.best is None:  # nothing finite to go by: the latest weights are as good as any
             self._best_weights = dict(pl_module.state_dict())
-        if self._best_weights is not None and trainer.is_global_zero:
-            assert isinstance(pl_module, Task)
-            weights = {
-                "state_dict": self._best_weights,
-                "task": f"{type(pl_module).__module__}.{type(pl_module).__name__}",
-                "hyper_parameters": dict(pl_module.hparams),
-                "epoch": int((self.best or self.rows[-1])["epoch"]),
-                "pytorch-lightning_version": L.__version__,
-            }
-            part = self.run / (BEST + ".part")
-            torch.save(weights, part)
-            part.replace(self.run / BEST)
-            self._best_weights = None
-        part = self.run / (LAST + ".part")
-        trainer.save_checkpoint(part)  # on every process: it is a meeting point of all of them
-        if trainer.is_global_zero:
-            part.replace(self.run / LAST)
+        try:
+            if trainer.is_global_zero:
+                self._save_best(pl_module)
+            part = self.run / (LAST + ".part")
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                part.replace(self.run / LAST)
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+            raise InputError(f"{self.run}: a checkpoint can't be written there: {first_line(error)}") from error
         self._saved = time.monotonic()
         self._cost = self._saved - began
+
+    def _save_best(self, pl_module: L.LightningModule) -> None:
+        """Write best.ckpt, where the best weights so far are not in it yet."""
+        if self._best_weights is None:
+            return
+        weights = {
+            "state_dict": self._best_weights,
+            "task": f"{type(pl_module).__module__}.{type(pl_module).__name__}",
+            "hyper_parameters": dict(pl_module.hparams),
+            "epoch": int((self.best or self.rows[-1])["epoch"]),
+            "pytorch-lightning_version": L.__version__,
+        }
+        part = self.run / (BEST + ".part")
+        torch.save(weights, part)
+        part.replace(self.run / BEST)
+        self._best_weights = None
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -128,6 +145,6 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     path = run / METRICS
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
     return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]

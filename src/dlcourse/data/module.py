@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -150,7 +151,7 @@ class DataModule(L.LightningDataModule):
         resize: int | None = None,
         augment: dict[str, Any] | None = None,
         device: str = "auto",
-        workers: int = 0,
+        workers: int | None = None,
         memory_limit: float = 4e9,
         seed: int = 0,
     ) -> None:
@@ -250,6 +251,7 @@ class DataModule(L.LightningDataModule):
         if not real and isinstance(share, int) and share > len(train) // 5:
             # A stand-in is smaller than what it stands for, and so is its validation set.
             share = 0.1 if data.val is None else None
+            log.info("data.val=%s is for the data set itself: its stand-in has fewer validation examples", self.val)
         if share == "test":
             return {"train": (data.train, train), "val": (data.test, test), "test": (data.test, test)}
         if share is None and data.val is not None:
@@ -371,6 +373,7 @@ class DataModule(L.LightningDataModule):
             device=examples.y.device,
         )
         workers = 0 if isinstance(examples.store, Tensors) else self.workers
+        workers = min(8, os.cpu_count() or 1) if workers is None else workers
         return DataLoader(
             examples,  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]

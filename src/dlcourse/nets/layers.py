@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
-from dlcourse.errors import or_list
+from dlcourse.errors import did_you_mean, or_list
 
 activations: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -69,9 +68,9 @@ def activation_named(name: str, argument: str = "activation") -> nn.Module:
 
 
 def unknown(name: str, options: list[str]) -> str:
-    close = get_close_matches(str(name), options, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"no {name!r}{hint}, it is {or_list(options)}"
+    """Why `name` is refused, to follow the argument's name and a colon."""
+    hint = did_you_mean(str(name), options).removeprefix("; ")
+    return f"no {name!r}{f' ({hint})' if hint else ''}, it is {or_list(options)}"
 
 
 def whole_numbers(argument: str, values: Sequence[int], what: str, least: int = 1) -> list[int]:

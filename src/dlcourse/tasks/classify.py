@@ -79,6 +79,3 @@ class Classify(Task):
             p = torch.sigmoid(logits)
             return torch.cat([1 - p, p], dim=1)
         return logits.softmax(1)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self.probabilities(batch[0] if isinstance(batch, tuple | list) else batch)

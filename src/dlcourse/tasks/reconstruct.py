@@ -8,7 +8,7 @@ from torchmetrics import MeanMetric, Metric
 
 from dlcourse.tasks.task import Batch, Task
 
-EVAL_NOISE_SEED = 20220321  # the same noise for every evaluation, so that figures can be compared
+EVAL_NOISE_SEED = 20220321  # with the same eval_batch_size on the same kind of device the noise is the same
 
 
 def add_noise(

@@ -59,7 +59,7 @@ class Task(L.LightningModule):
         self.sum_loss = reduction == "sum"
         self.loss_metric = MeanMetric(nan_strategy="disable")  # the default leaves out losses that are NaN
         self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
-        self.step_losses: Tensor | None = None  # of the last training epoch, one a step
+        self.measured: dict[str, float] = {}  # what this epoch has given so far
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -81,10 +81,6 @@ class Task(L.LightningModule):
     def update(self, *record: Tensor) -> dict[str, Metric]:
         """Feed the metrics with an epoch's records, joined over its batches; returns them by name."""
         return {}
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
-        """What the network says about a batch of examples (x or (x, y)), as people want it."""
-        return self.net(batch[0] if isinstance(batch, tuple | list) else batch)
 
     # --- one step for every stage ---
 
@@ -122,22 +118,22 @@ class Task(L.LightningModule):
             return
         losses, *columns = zip(*records, strict=True)
         sizes = torch.tensor([len(r[1]) if len(r) > 1 else 1 for r in records], device=self.device)
-        step_losses = torch.stack(losses).float()
-        self.loss_metric.update(step_losses.repeat_interleave(sizes))  # "disable" takes no weights
+        self.loss_metric.update(torch.stack(losses).float().repeat_interleave(sizes))  # "disable" takes no weights
         metrics: dict[str, Metric] = {"loss": self.loss_metric}
         joined = tuple(torch.cat(column) for column in columns)
         metrics |= self.update(*joined)
-        self.log_dict({f"{stage}/{name}": metric.compute() for name, metric in metrics.items()})
+        computed = {f"{stage}/{name}": metric.compute() for name, metric in metrics.items()}
+        self.log_dict(computed)
+        self.measured |= {name: tidy(value) for name, value in computed.items()}
         for metric in metrics.values():
             metric.reset()
-        if stage == "train":
-            self.step_losses = step_losses
         if stage == "test":
             self.tested = joined
 
     def on_train_epoch_start(self) -> None:
         for stage in self.records:  # an epoch that was cut short leaves no records to the next
             self.records[stage] = []
+        self.measured = {}
 
     def on_train_epoch_end(self) -> None:
         self._epoch_end("train")

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+
+from dlcourse.tasks.task import Task
 
 
 class Progress(L.Callback):
@@ -33,20 +34,19 @@ class Progress(L.Callback):
         self.drawn = now
         steps = trainer.num_training_batches
         done = (batch_idx + 1) / steps if isinstance(steps, int) and steps else 0.0
-        bar = ("█" * int(done * 20)).ljust(20, "░")
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        shown = f"loss {float(loss):.4f}" if isinstance(loss, Tensor) else ""
+        bar = ("█" * int(done * 10)).ljust(10, "░")
         rate = (batch_idx + 1) / max(1e-6, now - self.began)
+        assert isinstance(pl_module, Task)
+        loss = float(pl_module.records["train"][-1][0])
         self._draw(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {batch_idx + 1}/{steps}"
-            f"  {rate:.0f} steps/s  {shown}{self.last}"
+            f"  {rate:.0f}/s  loss {loss:.4f}{self.last}"
         )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        figures = {
-            k: float(v) for k, v in trainer.callback_metrics.items() if k in ("val/loss", "val/accuracy", "val/psnr")
-        }
-        self.last = "".join(f"  {name} {value:.4f}" for name, value in sorted(figures.items()))
+        assert isinstance(pl_module, Task)
+        shown = {k: v for k, v in pl_module.measured.items() if k in ("val/loss", "val/accuracy", "val/psnr")}
+        self.last = "".join(f"  {name} {value:.4f}" for name, value in sorted(shown.items()))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._draw("")

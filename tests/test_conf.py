@@ -27,6 +27,7 @@ NEEDS = {
     "data=sun": ("model=linear", "data.size=32"),
     "model=mobilenet_v2": PHOTOS,
     "model=squeezenet": PHOTOS,
+    "model=resnet18": PHOTOS,
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.strategy=auto"),
     "experiment=cmu/q6_2_flowers_custom": ("data.size=64", "model.net.hidden=[8]"),
 }

@@ -3,11 +3,13 @@
 import gzip
 import os
 import pickle
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from data_files import (
 )
 from dlcourse.data import cifar10, flowers17, mnist, nist36
 from dlcourse.data.photos import PhotoStore, decode
-from dlcourse.data.raw import hash_file, stratified
+from dlcourse.data.raw import DamagedFileError, hash_file, stratified
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Splits, Store, Tensors
 from dlcourse.errors import InputError
@@ -357,20 +359,29 @@ def test_flowers_split_as_published_or_seeded(tmp_path: Path, monkeypatch: pytes
     assert (red - 10 * seeded.train.y).abs().max() <= 3  # JPEG
 
     parts = write_flower_splits(root / "datasplits.mat")
-    published = load("flowers17", root, size=4)  # the new file makes the prepared data stale
-    assert published.provenance.comparable and published.val is not None
-    for store, part in zip((published.train, published.val, published.test), parts, strict=True):
+    known = replace(flowers17.SPLITS, md5=hash_file(root / "datasplits.mat", "md5"))
+    monkeypatch.setattr(flowers17, "SPLITS", known)
+    unpacked = load("flowers17", root, size=4)  # the new file makes the prepared data stale
+    assert unpacked.val is not None and "the published split" in unpacked.provenance.detail
+    for store, part in zip((unpacked.train, unpacked.val, unpacked.test), parts, strict=True):
         assert store.y.tolist() == (part // 80).tolist()
+    assert not unpacked.provenance.comparable and "shorter side is 2 pixels" in unpacked.provenance.detail
 
     with tarfile.open(tmp_path / "17flowers.tgz", "w:gz") as archive:
         archive.add(root / "jpg", "jpg")
     (tmp_path / "datasplits.mat").write_bytes((root / "datasplits.mat").read_bytes())
     with pytest.raises(InputError, match=r"17flowers.tgz is damaged.*b59a65d8"):
         load("flowers17", tmp_path, size=4)
+    assert not load("flowers17", tmp_path, size=4, verify=False).provenance.comparable
     known = replace(flowers17.ARCHIVE, md5=hash_file(tmp_path / "17flowers.tgz", "md5"))
     monkeypatch.setattr(flowers17, "ARCHIVE", known)
     packed = load("flowers17", tmp_path, size=4)
-    assert torch.equal(tensors(packed.test).x, tensors(published.test).x) and packed.provenance.comparable
+    assert torch.equal(tensors(packed.test).x, tensors(unpacked.test).x) and packed.provenance.comparable
+    shutil.copytree(root / "jpg", tmp_path / "jpg")
+    assert load("flowers17", tmp_path, size=4).provenance.comparable  # unpacked beside the archive
+    monkeypatch.setattr(flowers17, "SPLITS", replace(flowers17.SPLITS, md5="0" * 32))
+    (tmp_path / "datasplits.mat").touch()
+    assert not load("flowers17", tmp_path, size=4).provenance.comparable
 
     (root / "jpg" / "image_0777.jpg").unlink()
     with pytest.raises(InputError, match=r"image_0777.jpg can't be read"):
@@ -387,6 +398,7 @@ def test_real_flowers() -> None:
     splits = load("flowers17", REAL / "flowers17", size=16)
     train = tensors(splits.train)
     assert counts(splits) == [[40] * 17, [20] * 17, [20] * 17]
+    assert not splits.provenance.comparable and "shorter side is 256 pixels" in splits.provenance.detail
     mean = {name: train.x[train.y == at].float().mean((0, 2, 3)) for at, name in enumerate(splits.classes)}
     assert mean["sunflower"][0] > mean["sunflower"][2] + 40 and mean["bluebell"][2] > mean["sunflower"][2]
 
@@ -400,11 +412,14 @@ def test_sun_as_the_courses_lists_say(tmp_path: Path) -> None:
     assert counts(splits) == [[3] * 8, [2] * 8] and splits.val is None and not splits.provenance.comparable
     test = tensors(splits.test)
     assert torch.equal(test.x[:, 0, 0, 0].long(), 20 * test.y) and test.x[:2, 1, 0, 0].tolist() == [3, 4]
-    (tmp_path / "train_labels.txt").write_text("0\n1\n")
+    (tmp_path / "train_labels.txt").write_text("0\n1\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"train_labels.txt should hold 24"):
         load("sun", tmp_path, size=8)
-    (tmp_path / "train_files.txt").write_text("park/none.jpg\npark/sun_1.png\n")
+    (tmp_path / "train_files.txt").write_text("park/none.jpg\npark/sun_1.png\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"park/none.jpg is missing: train_files.txt"):
+        load("sun", tmp_path, size=8)
+    (tmp_path / "train_files.txt").write_bytes("park/é.jpg\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"train_files.txt should be text in UTF-8"):
         load("sun", tmp_path, size=8)
 
 
@@ -444,7 +459,7 @@ def test_colour_stand_ins_can_be_told_apart(name: str) -> None:
 
 def test_a_folder_is_split_alike(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", {"cat": 20, "dog": 40})
-    (tmp_path / "pets" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "pets" / "cat" / "notes.txt").write_text("no image", encoding="utf-8")
     (tmp_path / "pets" / ".git").mkdir()
     photo(tmp_path / "pets" / "cat" / "._000.png")  # macOS's
     splits = load("folder", tmp_path / "pets", size=8)
@@ -460,12 +475,12 @@ def test_a_folder_with_its_own_splits(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", {"cat": 20, "dog": 20})
     write_folder(tmp_path / "valid", {"cat": 2, "dog": 1})
     without = load("folder", tmp_path, size=8)
-    assert counts(without) == [[17, 17], [2, 1], [3, 3]] and "no test folder" not in without.provenance.detail
-    assert "15 % of train" in without.provenance.detail
+    assert counts(without) == [[17, 17], [2, 1], [3, 3]]
+    assert "15 % of train is kept for testing" in without.provenance.detail
     write_folder(tmp_path / "test", {"dog": 3})
     assert counts(load("folder", tmp_path, size=8)) == [[20, 20], [2, 1], [0, 3]]
     write_folder(tmp_path / "test", {"cow": 3})
-    with pytest.raises(InputError, match=r"test/cow is a class that train has not: its classes are cat or dog"):
+    with pytest.raises(InputError, match=r"test/cow is a class that train does not have: its classes are cat or dog"):
         load("folder", tmp_path, size=8)
 
 
@@ -492,6 +507,38 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"too few"):
         write_folder(tmp_path / "small", {"cat": 1, "dog": 1})
         load("folder", tmp_path / "small")
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (["ape", "cat", "dog", ".git", "__MACOSX"], ["ape", "cat", "dog"]),
+        (["train/cat", "train/dog", "train/.cache", "test/dog", "__MACOSX/train"], ["cat", "dog"]),
+        (["train/cat", "train/dog", "validation/cat", "validation/dog"], ["cat", "dog"]),
+        (["test", "val"], ["test", "val"]),  # without train/ they are classes
+        (["__init__", "cat"], ["__init__", "cat"]),
+        (["train/cat", "train/dog", "other/cat"], "train/ and other/"),
+        (["train/cat", "train/dog", "val/cat", "valid/cat"], "train/ and valid/"),
+        (["train/cat", "test/cat", "test/dog"], "train: found 1 class folders"),
+        (["cat", "__MACOSX"], "found 1 class folders"),
+    ],
+)
+def test_config_and_reader_count_the_same_classes(
+    tmp_path: Path, folders: list[str], classes: list[str] | str, config: Callable[..., dict[str, Any]]
+) -> None:
+    for folder in folders:
+        write_folder(tmp_path, {folder: 8})
+
+    def configured() -> int:
+        return int(config("data=folder", f"data.root={tmp_path}")["data"]["classes"])
+
+    if isinstance(classes, str):
+        for count in (configured, lambda: load("folder", tmp_path, size=8)):
+            with pytest.raises(InputError, match=classes):
+                count()
+    else:
+        assert configured() == len(classes)
+        assert list(load("folder", tmp_path, size=8).classes) == classes
 
 
 class Streamed(Dataset[torch.Tensor]):
@@ -524,8 +571,14 @@ def test_a_folder_larger_than_memory_limit_streams(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{bad.name} can't be read"):
         streamed.train.take(torch.tensor([3]))
     loader = DataLoader(Streamed(streamed.train), num_workers=1)
-    with pytest.raises(InputError, match=r"^/\S+/cat/00\d.png can't be read .*, or remove it.$"):
+    with pytest.raises(InputError, match=r"^/\S+/cat/00\d.png can't be read .*, or remove it$"):
         list(loader)
+
+
+def test_a_damaged_files_error_survives_a_process_boundary(tmp_path: Path) -> None:
+    error = DamagedFileError("is damaged", tmp_path / "a b.png")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.path) == (f"{tmp_path}/a b.png is damaged", tmp_path / "a b.png")
 
 
 def test_photos_are_upright_opaque_and_of_any_kind(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from dlcourse.data.module import Batches, DataModule, mix
+from dlcourse.data.module import Batches, DataModule
+from dlcourse.seeds import mix
 from dlcourse.data.tensors import Tensors
 from dlcourse.errors import InputError
 

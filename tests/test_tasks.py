@@ -132,10 +132,11 @@ def test_train_metrics_are_means_over_examples_as_they_were_trained_on(tmp_path:
         loss = F.cross_entropy(net(x), y)
         total, right = total + float(loss.detach()) * len(y), right + int((net(x).argmax(1) == y).sum())
         net.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         with torch.no_grad():
             for p in net.parameters():
-                p -= 0.1 * p.grad  # type: ignore[operator]
+                assert p.grad is not None
+                p.sub_(0.1 * p.grad)
     assert found["train/loss"] == pytest.approx(total / 12, rel=1e-6)
     assert found["train/accuracy"] == pytest.approx(right / 12)
     assert found.keys() == {n for n in task.metric_names() if not n.startswith("test/")}

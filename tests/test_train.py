@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -61,6 +60,12 @@ def test_the_run_directory(train: Train) -> None:
     assert {"name", "source", "comparable", "provenance", "train", "val", "test"} <= result["data"].keys()
     assert (result["data"]["source"], result["data"]["comparable"]) == ("stand-in", False)
     assert (result["data"]["train"], result["data"]["val"], result["data"]["test"]) == (200, 100, 100)
+    with (run / "confusion.csv").open(newline="") as file:
+        header, *table = csv.reader(file)
+    counts = [[int(n) for n in row[1:]] for row in table]
+    assert header[1:] == [row[0] for row in table] == result["data"]["classes"]
+    assert sum(map(sum, counts)) == 100
+    assert sum(counts[k][k] for k in range(10)) == pytest.approx(100 * result["metrics"]["test/accuracy"])
     best = rows(run)[result["best_epoch"] - 1]
     assert all(float(best[k]) == v for k, v in result["metrics"].items() if not k.startswith("test/"))
 
@@ -188,8 +193,10 @@ def test_predict_says_what_the_network_says(normalize: str, train: Train, tmp_pa
     data = engine.build_data(runs.read_config(run))
     data.prepare()
     x, _ = data.splits["test"].all()
+    task = engine.load_task(run)
+    assert isinstance(task, Classify)
     with torch.no_grad():
-        expected, classes = engine.load_task(run).probabilities(data.transform(x)).max(1)
+        expected, classes = task.probabilities(data.transform(x)).max(1)
     for i, image in enumerate(x[:12]):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{i:02}.png")
     predict.main([f"run={run}", f"images={tmp_path}/*.png", f"out={tmp_path}/out.csv"])
@@ -245,22 +252,3 @@ def test_a_sweep_goes_on_past_a_failing_job(tmp_path: Path) -> None:
     again = command("dlcourse.evaluate", "run=sweep", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "as recorded" in again.stdout
-
-
-def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    """trainer=ddp: each step is made of both processes' examples, and one of them writes the run."""
-    words = ["model=linear", "data.source=stand-in", "data.limit=200", "data.limit_eval=100", "trainer.max_epochs=2"]
-    words += [
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.figures=false",
-        "data.batch_size=50",
-        "hydra.run.dir=run",
-    ]
-    done = command("dlcourse.train", *words, cwd=tmp_path, env=os.environ | {"MASTER_ADDR": "127.0.0.1"})
-    assert done.returncode == 0, done.stderr
-    result = runs.read_result(tmp_path / "run")
-    assert (result["status"], result["epochs"], result["steps"]) == ("done", 2, 4)
-    assert evaluate.main([f"run={tmp_path / 'run'}"])["test/accuracy"] == pytest.approx(
-        result["metrics"]["test/accuracy"]
-    )

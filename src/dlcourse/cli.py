@@ -1,6 +1,5 @@
 """What the entry points share: KEY=VALUE arguments, plain log lines, one sentence and exit code 2 for a mistake."""
 
-import difflib
 import logging
 import os
 import sys
@@ -8,13 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dlcourse.errors import InputError, or_list
+from dlcourse.errors import InputError, did_you_mean, or_list
 
 
-def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
-    """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts so.
+def arguments(
+    argv: list[str],
+    usage: str,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts with it.
 
-    Prints `usage` and leaves for --help; raises InputError for a key that is unknown, twice there or missing.
+    words: names for plain words, those without `=`, in the order in which they may be given.
+    Prints `usage` and exits for --help; raises InputError for a key that is unknown, missing or given twice.
     """
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
@@ -23,13 +29,15 @@ def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: 
     found: dict[str, str] = {}
     for argument in argv:
         key, equals, value = argument.partition("=")
+        name = next((word for word in words if word not in found), None)
+        if key and not equals and name:
+            found[name] = argument
+            continue
         if not equals or not key:
             raise InputError(f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})")
         if key not in known and not any(k.endswith(".") and key.startswith(k) for k in known):
-            close = difflib.get_close_matches(key, known, 2)
-            hint = f"; did you mean {or_list(close)}" if close else ""
             possible = or_list([k + ("..." if k.endswith(".") else "=") for k in known])
-            raise InputError(f"there is no {key}= here{hint} (possible: {possible})")
+            raise InputError(f"there is no {key}= here{did_you_mean(key, known)} (possible: {possible})")
         if key in found:
             raise InputError(f"{key}= is given twice")
         if not value:
@@ -42,7 +50,7 @@ def arguments(argv: list[str], usage: str, required: tuple[str, ...], optional: 
 
 
 def run(main: Callable[[list[str]], Any]) -> None:
-    """Call an entry point with the command line; a user's mistake becomes one sentence on stderr and exit code 2."""
+    """Call an entry point with the command line; a user's mistake is one sentence on stderr and exit code 2."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.raiseExceptions = False  # a closed pipe (`| head`) ends what is printed, not the run
@@ -69,12 +77,12 @@ def run(main: Callable[[list[str]], Any]) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What to tell about a mistake, or about a path that can't be read or written (space, permission)."""
+    """The sentence about a mistake, or about a path that can't be read or written (space, permission)."""
     return f"{error.filename or 'writing'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
 def log_to(path: Path) -> None:
     """Write log lines to a file as well, dated as Hydra dates them in train.log."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
     logging.getLogger().addHandler(handler)

@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from dlcourse import figures
 from dlcourse.data.module import DataModule
@@ -81,9 +80,7 @@ def _weights(task: Task, data: DataModule) -> Figure | None:
 def _confusion(task: Task, data: DataModule) -> Figure | None:
     if not isinstance(task, Classify):
         return None
-    predicted, y = task.tested
-    matrix = multiclass_confusion_matrix(predicted, y, num_classes=len(data.classes))
-    return figures.confusion_matrix(matrix.cpu().numpy(), data.classes, "Confusion matrix, test set")
+    return figures.confusion_matrix(task.confusion().cpu().numpy(), data.classes, "Confusion matrix, test set")
 
 
 @torch.no_grad()

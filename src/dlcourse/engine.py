@@ -88,6 +88,8 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         summarise(result, keep)
         task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
         result["metrics"] |= evaluate(plain, task, data, "test")
+        if isinstance(task, Classify):
+            runs.write_confusion(run, task.confusion().tolist(), data.classes)
         if plain["trainer"]["figures"]:
             from dlcourse.draw import draw  # here, because matplotlib takes a second to import
 

@@ -1,6 +1,8 @@
 """A run is a directory: what is in it, how it is written and found again."""
 
 import contextlib
+import csv
+import io
 import json
 import math
 import os
@@ -16,7 +18,8 @@ from dlcourse.config import flat
 from dlcourse.errors import InputError, did_you_mean, first_line
 from dlcourse.rules import check
 
-CONFIG, RESULT, METRICS, BEST, LAST = "config.yaml", "result.json", "metrics.csv", "best.ckpt", "last.ckpt"
+CONFIG, RESULT, METRICS, CONFUSION = "config.yaml", "result.json", "metrics.csv", "confusion.csv"
+BEST, LAST = "best.ckpt", "last.ckpt"
 STATES = ("running", "done", "failed", "interrupted")
 # The keys of result.json that people script against, and what each may hold; more may be there.
 KEYS: dict[str, tuple[type, ...]] = {
@@ -76,6 +79,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_confusion(run: Path, matrix: list[list[int]], classes: list[str]) -> None:
+    """confusion.csv: a row for each true class, a column for each predicted one, of the test set."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["true \\ predicted", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
+    )
+    write_text(run / CONFUSION, text.getvalue())
 
 
 def write_failure(run: Path, error: str, command: str) -> None:

@@ -3,7 +3,7 @@
 import lightning as L
 import torch
 
-from dlcourse.data.module import mix
+from dlcourse.seeds import mix
 
 
 class Reseed(L.Callback):

@@ -1,4 +1,4 @@
-"""Data sets as tensors: a reader for each, one DataModule for all. Knows nothing of networks.
+"""Data sets as tensors: a reader for each, one DataModule for all. Nothing here knows about networks.
 
-`python -m dlcourse.data list|fetch|verify` says what is there.
+`python -m dlcourse.data list|fetch|verify` shows, downloads and checks them.
 """

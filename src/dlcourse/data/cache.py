@@ -1,7 +1,7 @@
-"""Prepared data sets on disk: a file per data set, root and options, served while raw files stay the same.
+"""Prepared data sets on disk: one file per data set, root and options, valid while the raw files stay the same.
 
 A file is written under a temporary name and renamed, so that nobody ever sees half of it, and mapped into
-memory, so that several runs share one copy. It outlives its raw files: a machine may go offline.
+memory, so that several runs share one copy. It outlives its raw files, which may be on a disk that goes away.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from dlcourse.data.tensors import Provenance, Splits, Tensors
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when a reader gives something else for the same raw files
+VERSION = 2  # raise it when a reader's result for the same raw files changes
 
 
 def cache_dir() -> Path:
@@ -29,13 +29,13 @@ def cache_dir() -> Path:
 
 
 def cache_file(name: str, *key: object) -> Path:
-    """Where the prepared data set `name` made with `key` (its root and options) lies."""
+    """The file of the prepared data set `name` made with `key` (its root and options)."""
     digest = hashlib.sha256(repr((VERSION, name, *key)).encode()).hexdigest()
     return cache_dir() / "prepared" / f"{name}-{digest[:16]}.pt"
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Of raw files, without reading them: their paths, sizes and times of change."""
+    """A hash of raw files' paths, sizes and modification times; none of them is read."""
     digest = hashlib.sha256()
     for file in files:
         stat = file.stat()
@@ -44,10 +44,10 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits | None:
-    """The data set prepared at `path`; None if there is none, or one of other raw files than `fingerprint`'s.
+    """The data set prepared at `path`; None if there is none, or if its raw files had another fingerprint.
 
-    fingerprint=None takes it whatever it was made from (the raw files are gone). verified=True refuses
-    one made without a check of the raw files.
+    fingerprint=None accepts any (the raw files are gone). verified=True refuses a data set that was prepared
+    without checking its raw files.
     """
     try:
         if not path.is_file():
@@ -58,17 +58,17 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
         tensors = {name: Tensors(x, y) for name, (x, y) in saved["splits"].items()}
         provenance = Provenance(**saved["provenance"])
         return Splits(tensors["train"], tensors.get("val"), tensors["test"], saved["classes"], provenance)
-    except Exception as error:  # whatever a damaged file does to torch.load, it can be made again
+    except Exception as error:  # torch.load fails in many ways on a damaged file, which can always be made again
         log.warning("%s is damaged (%s): preparing the data again", path, type(error).__name__)
         return None
 
 
 def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) -> None:
-    """Writes a data set to `path`, whole or not at all; it only says so if it can't."""
+    """Writes a data set to `path`, whole or not at all; failing to is only a warning."""
     stores = {"train": splits.train, "val": splits.val, "test": splits.test}
     tensors = {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)}
     if len(tensors) < sum(store is not None for store in stores.values()):
-        return  # photos that don't fit in memory stay where they are
+        return  # photos that don't fit in memory are not cached
     saved = {
         "fingerprint": fingerprint,
         "verified": verified,
@@ -84,7 +84,9 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
             torch.save(saved, file)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save reports a full disk
-        log.warning("can't keep the prepared data in %s (%s): they are prepared anew each time", path.parent, error)
+        log.warning(
+            "can't keep the prepared data in %s (%s): they will be prepared again next time", path.parent, error
+        )
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

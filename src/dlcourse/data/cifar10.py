@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 + 10,000 colour photos of 32×32 pixels, in batches (pickled or binary) or a file each."""
+"""CIFAR-10: 50,000 + 10,000 colour photos of 32×32 pixels, in batches (pickled or binary) or as image files."""
 
 import hashlib
 import io
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dlcourse.data import synthetic
-from dlcourse.data.photos import decode_all, is_photo, list_photos, listing_hash
+from dlcourse.data.listing import is_photo, list_photos, listing_hash
+from dlcourse.data.photos import decode_all
 from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -54,7 +55,7 @@ def find(root: Path) -> list[Path]:
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
-    """Comparable only from the published archive or its batches, known by their hashes."""
+    """Comparable only if read from the published archive or its batches, recognised by their hashes."""
     first = files[0]
     if is_photo(first.name):
         return read_trees(root, files, options)
@@ -70,15 +71,15 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         if (md5 := hashlib.md5(data, usedforsecurity=False).hexdigest()) != file.md5:
             published = False
             if options.verify:
-                raise damaged(path, f"its md5 is {md5}, CIFAR-10's is {file.md5}; data.verify=false takes it as it is")
+                raise damaged(path, f"its md5 is {md5}, CIFAR-10's is {file.md5}; data.verify=false accepts it")
         parts.append(parse_batch(path, data))
     return reading(parts, published, "CIFAR-10's own batches" if published else "batches in CIFAR-10's form", files)
 
 
 def reading(parts: list[Batch], comparable: bool, detail: str, files: list[Path]) -> Reading:
-    """Batches for training, one after the other, and the last for testing."""
+    """All batches but the last, concatenated, for training; the last for testing."""
     *train, test = parts
-    parts.clear()  # each is given up once it is copied, so that there is one copy in memory
+    parts.clear()  # each is freed once it is copied, so that memory never holds two of everything
     y = np.concatenate([labels for _, labels in train])
     x, start = np.empty((len(y), 3, 32, 32), np.uint8), 0
     while train:
@@ -100,7 +101,7 @@ def reading(parts: list[Batch], comparable: bool, detail: str, files: list[Path]
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads plain values and arrays, and refuses a pickle that asks for more, such as code to run."""
+    """Reads plain values and arrays; refuses a pickle that asks for anything else, such as running code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
@@ -109,7 +110,7 @@ class ArrayUnpickler(pickle.Unpickler):
             return getattr(np, name)
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
             return lambda text, _: text.encode("latin1")
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
 
 
 def parse_batch(path: Path, data: bytes) -> Batch:
@@ -146,7 +147,7 @@ def read_archive(path: Path, options: Options) -> Reading:
     found = hash_file(path)
     published = found == ARCHIVE.sha256
     if not published and options.verify:
-        raise damaged(path, "it is not CIFAR-10's archive; data.verify=false takes it as it is", ARCHIVE.sha256, found)
+        raise damaged(path, "it is not CIFAR-10's archive; data.verify=false accepts it", ARCHIVE.sha256, found)
     batches = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
@@ -162,11 +163,11 @@ def read_archive(path: Path, options: Options) -> Reading:
     return reading(parts, published, "CIFAR-10's own archive" if published else "an archive in CIFAR-10's form", [path])
 
 
-# ------------------------------------------------------------------------------------------- an image a file
+# ----------------------------------------------------------------------------------------------- image files
 
 
 def read_zips(files: list[Path], options: Options) -> Reading:
-    """train.zip and test.zip of `<class>/<name>.jpg` or .png, in whatever folder."""
+    """train.zip and test.zip of `<class>/<name>.jpg` or .png, in any folder."""
     with ExitStack() as stack:
         parts, hashes = [], {}
         for path in files:
@@ -175,7 +176,7 @@ def read_zips(files: list[Path], options: Options) -> Reading:
             except zipfile.BadZipFile as error:
                 raise damaged(path, str(error)) from error
             names = sorted(name for name in archive.namelist() if is_photo(PurePosixPath(name).name))
-            lock = Lock()  # a ZipFile may be read by one thread at a time
+            lock = Lock()  # only one thread at a time may read a ZipFile
 
             def member(name: Path, archive: zipfile.ZipFile = archive, lock: Any = lock, path: Path = path) -> bytes:
                 try:
@@ -206,11 +207,11 @@ def read_trees(root: Path, files: list[Path], options: Options) -> Reading:
 def decode_tree(
     paths: list[Path], where: Path, options: Options, read: Callable[[Path], bytes]
 ) -> tuple[Split, list[str]]:
-    """Image files by class: the folder that each lies in."""
+    """Image files, decoded, and the classes of the folders they are in; and the files' sha256s."""
     names = [path.parent.name for path in paths]
     if set(names) != set(CLASSES):
         odd = sorted(set(names) ^ set(CLASSES))
-        raise DamagedFileError(where, f"should hold CIFAR-10's ten class folders, airplane to truck: check {odd[0]!r}.")
+        raise DamagedFileError(f"should hold CIFAR-10's ten class folders, airplane to truck: check {odd[0]!r}", where)
     x, hashes = decode_all(paths, 32, 3, options.threads, read)
     return (x, np.array([CLASSES.index(name) for name in names], np.int64)), hashes
 
@@ -223,20 +224,19 @@ def of_images(parts: list[Split], hashes: dict[str, str]) -> Reading:
         test=test,
         classes=CLASSES,
         comparable=False,
-        detail=f"an image file each ({len(train[1])}/{len(test[1])}), not the published arrays: "
-        "JPEG files are slightly lossy",
+        detail=f"image files ({len(train[1])}/{len(test[1])}), not the published arrays: JPEG is slightly lossy",
         files=hashes,
     )
 
 
 SOURCE = Source(
     name="cifar10",
-    title="CIFAR-10, small photos of ten kinds",
+    title="CIFAR-10, small photos of ten kinds of things",
     what="50,000 / - / 10,000 of 32×32 colour, 10 classes",
     licence="none stated (research)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
     expects="cifar-10-python.tar.gz (or cifar-10-batches-py/, cifar-10-batches-bin/, train.zip and test.zip, "
-    "or train/ and test/ with a folder a class)",
+    "or train/ and test/ with one folder per class)",
     find=find,
     read=read,
     files=(ARCHIVE,),

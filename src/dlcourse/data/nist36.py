@@ -1,6 +1,6 @@
 """NIST36: handwritten capitals and digits of 32×32 pixels, dark on white, from the course's .mat files.
 
-Where those can't be had it is rebuilt from EMNIST: letters of the same NIST forms, cut out in another way.
+Without those it is rebuilt from EMNIST: letters from the same NIST forms, cropped in another way.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from dlcourse.data.mnist import idx_shape, parse_idx
 from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
 
 CLASSES = list(string.ascii_uppercase + string.digits)
-SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 a class
+SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 per class
 MATS = [f"nist36_{split}.mat" for split in SIZES]
 EMNIST = [
     f"emnist-byclass-{part}-ubyte"
@@ -74,7 +74,7 @@ def read_mats(files: list[Path]) -> Reading:
 
 
 def read_mat(path: Path, split: str) -> Split:
-    from scipy.io import loadmat  # here, since its import takes longer than a prepared data set
+    from scipy.io import loadmat  # here, because importing it takes longer than loading a prepared data set
 
     try:
         saved = loadmat(path, variable_names=[f"{split}_data", f"{split}_labels"])
@@ -83,16 +83,15 @@ def read_mat(path: Path, split: str) -> Split:
     data, labels = saved.get(f"{split}_data"), saved.get(f"{split}_labels")
     if data is None or labels is None:
         raise DamagedFileError(
-            path,
-            f"should hold {split}_data and {split}_labels, and doesn't: put the course's file there.",
+            f"should hold {split}_data and {split}_labels, but doesn't: put the course's file there", path
         )
     if data.ndim != 2 or data.shape[1] != 32 * 32 or labels.shape != (len(data), len(CLASSES)) or not len(data):
         shapes = f"{list(data.shape)} and {list(labels.shape)}"
-        raise DamagedFileError(path, f"holds data and labels of {shapes}: they should be [N, 1024] and [N, 36].")
+        raise DamagedFileError(f"holds data and labels of {shapes}: they should be [N, 1024] and [N, 36]", path)
     if not (data.min() >= 0 and data.max() <= 1):  # and not NaN
-        raise DamagedFileError(path, f"holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1.")
+        raise DamagedFileError(f"holds pixels from {data.min():g} to {data.max():g}: they should lie in 0..1", path)
     if not ((labels == 0) | (labels == 1)).all() or not (labels.sum(axis=1) == 1).all():
-        raise DamagedFileError(path, "holds labels that aren't one-hot: each row should have one 1.")
+        raise DamagedFileError("holds labels that aren't one-hot: each row should have a single 1", path)
     upright = data.reshape(-1, 1, 32, 32).swapaxes(2, 3)
     return np.rint(upright * 255).astype(np.uint8), labels.argmax(axis=1).astype(np.int64)
 
@@ -101,9 +100,9 @@ def read_mat(path: Path, split: str) -> Split:
 
 
 def read_emnist(files: list[Path], verify: bool) -> Reading:
-    """300, 100 and 50 a class out of EMNIST by class, always the same; the 50 are of its test set.
+    """300, 100 and 50 images per class from EMNIST by class, always the same; the 50 are from its test set.
 
-    EMNIST's are 28×28, light on dark and transposed: turned upright, inverted, framed in white to 32×32.
+    EMNIST's are 28×28, light on dark and transposed: turned upright, inverted, padded with white to 32×32.
     """
     if len(files) == 1 and verify and hash_file(files[0], "md5") != ARCHIVE.md5:
         raise damaged(files[0], f"its md5 is not {ARCHIVE.md5}, that of EMNIST's archive")
@@ -116,26 +115,26 @@ def read_emnist(files: list[Path], verify: bool) -> Reading:
         test=test,
         classes=CLASSES,
         comparable=False,
-        detail="rebuilt from EMNIST by class, 300/100/50 a class, framed to 32×32: not the course's images",
+        detail="rebuilt from EMNIST by class, 300/100/50 per class, padded to 32×32: not the course's images",
         files={path.name: hash_file(path) for path in files},
     )
 
 
 def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.random.Generator) -> list[Split]:
-    """Drawn from EMNIST's images `at` and the labels after them, so many of each class in each part."""
+    """Parts drawn from files[at] (images) and files[at + 1] (labels); counts: images per class in each part."""
     with ExitStack() as stack:
         labels_path, labels_file = emnist_open(files, at + 1, stack)
         images_path, images_file = emnist_open(files, at, stack)
         try:
             labels = parse_idx(labels_file.read())
-            number = np.full(256, -1)  # EMNIST's classes are 0-9, A-Z, a-z; the small letters aren't wanted
+            number = np.full(256, -1)  # EMNIST's classes are 0-9, A-Z, a-z; lower case is left out
             number[:36] = np.roll(np.arange(36), 10)
             y = number[labels]
             parts: list[list[np.ndarray]] = [[] for _ in counts]
             for label in range(len(CLASSES)):
                 members = rng.permutation(np.flatnonzero(y == label))
                 if len(members) < sum(counts):
-                    raise ValueError(f"{len(members)} of class {CLASSES[label]}, {sum(counts)} are needed")
+                    raise ValueError(f"{len(members)} images of class {CLASSES[label]} where {sum(counts)} are needed")
                 for part, chosen in zip(parts, np.split(members[: sum(counts)], np.cumsum(counts)[:-1]), strict=True):
                     part.append(chosen)
             wanted = [np.sort(np.concatenate(part)) for part in parts]
@@ -152,7 +151,7 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
 
 
 def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[bytes]]:
-    """One of EMNIST's four files, unpacked as it is read: from the archive, packed, or plain."""
+    """One of EMNIST's four files, plain, packed or in the archive; unpacked while it is read."""
     if len(files) > 1:
         path = files[at]
         if path.suffix == ".gz":
@@ -168,7 +167,7 @@ def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[
 
 
 def pick(file: IO[bytes], rows: np.ndarray, width: int) -> np.ndarray:
-    """The given rows (ascending) of a stream of rows of `width` bytes, whose whole is half a gigabyte."""
+    """The given rows (ascending) of a stream of rows of `width` bytes, which as a whole takes half a gigabyte."""
     picked = np.empty((len(rows), width), np.uint8)
     block, done, first = 16_384, 0, 0
     while done < len(rows):

@@ -1,8 +1,7 @@
-"""Photos: decoded to one size in threads, or read as they are asked for where they don't fit in memory."""
+"""Photos: decoded to one size in threads, or read on demand where they don't fit in memory."""
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,25 +14,9 @@ from torch import Tensor
 
 from dlcourse.data.raw import DamagedFileError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-
-
-def is_photo(name: str) -> bool:
-    """Whether a file's name is that of an image; hidden files (such as macOS's ._name.jpg) aren't."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def list_photos(folder: Path) -> list[Path]:
-    """Every image in a folder and the folders in it, in order; no hidden folders."""
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(parent, name) for name in names if is_photo(name)]
-    return sorted(found)
-
 
 def decode(data: bytes, size: int, channels: int) -> np.ndarray:
-    """An image file's bytes as uint8 [channels, size, size]: upright by its EXIF, stretched, grey or RGB.
+    """An image file's bytes as uint8 [channels, size, size]: upright by its EXIF, stretched to a square, grey or RGB.
 
     Resized as torchvision's Resize((size, size)) does: bilinear, antialiased. Transparency becomes white.
     """
@@ -56,14 +39,15 @@ def decode_named(path: Path, data: bytes, size: int, channels: int) -> np.ndarra
     try:
         return decode(data, size, channels)
     except Exception as error:  # Pillow's decoders raise nearly anything
-        raise unreadable(path, error) from error
+        raise not_an_image(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> DamagedFileError:
+def not_an_image(path: Path, error: Exception) -> DamagedFileError:
+    """The error for a file that Pillow can't decode."""
     why = str(error).replace("\n", " ")
-    if "cannot identify" in why:  # and goes on about a BytesIO
+    if "cannot identify" in why:  # Pillow goes on about a BytesIO
         why = "no image format is recognised"
-    return DamagedFileError(path, f"can't be read as an image ({why}): put a whole copy there, or remove it.")
+    return DamagedFileError(f"can't be read as an image ({why}): replace it with an intact copy, or remove it", path)
 
 
 def decode_all(
@@ -76,7 +60,7 @@ def decode_all(
     """Image files as uint8 [N, channels, size, size], and their sha256s; the first bad one raises."""
     pixels = np.empty((len(paths), channels, size, size), np.uint8)
 
-    def some(start: int) -> list[str]:  # several a task: a task costs as much as a small image
+    def some(start: int) -> list[str]:  # several per task: starting a task costs as much as a small image
         hashes = []
         for at, path in enumerate(paths[start : start + 64], start):
             data = read(path)
@@ -94,30 +78,25 @@ def decode_all(
 
 
 def check_headers(paths: Sequence[Path], threads: int) -> None:
-    """Raises DamagedFileError for the first file that isn't an image by its first bytes."""
+    """Raises DamagedFileError for the first file whose header isn't an image's."""
 
     def one(path: Path) -> None:
         try:
             with Image.open(path):
                 pass
         except Exception as error:
-            raise unreadable(path, error) from error
+            raise not_an_image(path, error) from error
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(one, paths):
             pass
 
 
-def listing_hash(lines: Sequence[str]) -> str:
-    """The sha256 of a folder's listing: what stands for hundreds of files in a provenance."""
-    return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class PhotoStore:
-    """Photos on disk that are decoded as they are asked for: a Store that workers can share.
+    """Photos on disk, decoded on demand: a Store that workers can share.
 
-    y: int64 [N]. `take` gives uint8 [B, channels, size, size]; a photo that can't be read raises there.
+    y: int64 [N]. `take` gives uint8 [B, channels, size, size], and raises DamagedFileError for a damaged photo.
     """
 
     paths: list[str]
@@ -137,7 +116,7 @@ class PhotoStore:
 
 
 def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFileError]]:
-    """Each file's sha256, and an error for every one that can't be decoded."""
+    """Each file's sha256, and an error for each file that can't be decoded."""
 
     def one(path: Path) -> tuple[str, DamagedFileError | None]:
         data = b""
@@ -145,7 +124,7 @@ def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFileErro
             data = path.read_bytes()
             decode_named(path, data, 8, 3)
         except OSError as error:
-            return "", DamagedFileError(path, f"can't be read: {error.strerror}.")
+            return "", DamagedFileError(f"can't be read: {error.strerror}", path)
         except DamagedFileError as error:
             return hashlib.sha256(data).hexdigest(), error
         return hashlib.sha256(data).hexdigest(), None

@@ -1,4 +1,4 @@
-"""What a reader says about its data set, and its raw files: hashed, checked, downloaded."""
+"""How a reader describes its data set, and what it needs for raw files: hashes, checks, downloads."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ from dlcourse.errors import InputError
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 5.0  # seconds: a machine behind a silent firewall comes to its stand-in quickly
+CONNECT_TIMEOUT = 5.0  # seconds: short, so that a machine behind a silent firewall soon falls back to the stand-in
 READ_TIMEOUT = 30.0
 CHUNK = 1 << 20
 
@@ -30,10 +30,10 @@ Split = tuple[np.ndarray | Sequence[Path], np.ndarray]
 
 @dataclass(frozen=True)
 class File:
-    """A published file. url is None for one that comes only inside another.
+    """A published file. url is None for a file that is only published inside another.
 
-    sha256 and md5 (where only that is known) are of the file, but of a plain `.gz` of its content, since
-    people pack those anew. With neither, a download is taken on trust. bytes is the download's size.
+    sha256, or md5 where only that is known, is the file's hash; for a plain `.gz` that of its content, since
+    people repack those. Without either, a download is trusted. bytes is the download's size.
     """
 
     name: str
@@ -45,7 +45,7 @@ class File:
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of a reader. size (pixels) and channels concern photos; threads decode them."""
+    """What a reader is asked for. size (pixels) and channels concern photos, which `threads` threads decode."""
 
     size: int = 0
     channels: int = 3
@@ -55,9 +55,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Reading:
-    """A data set as its reader gives it: per split x and labels int64 [N].
+    """A data set as its reader returns it: for each split x and labels int64 [N].
 
-    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the size asked for.
+    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the requested size.
     val: None where the data set has no validation set. comparable, detail, files: see Provenance.
     """
 
@@ -74,13 +74,13 @@ class Reading:
 class Source:
     """A data set's entry in the register.
 
-    what: its sizes, for people. expects: the files that a root should hold, as a sentence names them.
-    find: the raw files under a root in a fixed order, nothing if they aren't all there. It opens none.
-    read: those files as a Reading; raises DamagedFileError.
-    files: what a download takes. known: further published files by their hash.
-    folders: its folder's names under $DLCOURSE_DATA; a download goes to the first.
-    stand_in: what is used when the data set can't be had; stand_in_files are what that is made from.
-    size: the side to which photos are decoded by default; None where the images have a size of their own.
+    what: its sizes, for people. expects: the files a root should hold, as part of a sentence.
+    find: the raw files under a root in a fixed order, or none unless all are there. It opens no file.
+    read: turns those files into a Reading; raises DamagedFileError.
+    files: what is downloaded. known: other published files with a known hash.
+    folders: the names its folder may have under $DLCOURSE_DATA; a download goes to the first.
+    stand_in: what is used when the data set is not available; stand_in_files: what that is made from.
+    size: the default side of decoded photos, in pixels; None where the images have a fixed size.
     """
 
     name: str
@@ -100,38 +100,43 @@ class Source:
 
 
 class DamagedFileError(InputError):
-    """A raw file that isn't what it should be; `path` is the file."""
+    """A raw file that isn't what it should be; `path` is the file, None where the error comes from a worker process.
 
-    def __init__(self, path: Path | str, problem: str = "") -> None:
-        if not problem:
-            # A DataLoader hands on its worker's error as a printed traceback, of which the sentence is the end.
-            path, _, problem = str(path).strip().splitlines()[-1].partition("Error: ")[2].partition(" ")
-        super().__init__(f"{path} {problem}")
-        self.path = Path(path)
+    A DataLoader raises a worker's error anew, made from its printed traceback alone: one argument must be enough.
+    """
+
+    def __init__(self, problem: str, path: Path | None = None) -> None:
+        super().__init__(f"{path} {problem}" if path else last_message(problem))
+        self.path = path
 
 
-class DownloadError(Exception):
-    """A download that failed for a reason outside: no network, no such file, other content than expected."""
+def last_message(text: str) -> str:
+    """What a printed traceback that ends in a DamagedFileError says; any other text as it is."""
+    return text.rpartition(f"{DamagedFileError.__name__}: ")[2].strip()
+
+
+class DownloadError(InputError):
+    """A download that failed for an outside reason: no network, no such file, other content than expected."""
 
 
 def damaged(path: Path, why: str, expected: str | None = None, found: str | None = None) -> DamagedFileError:
-    """The error for a damaged raw file: which, why, and its sha256 as expected (if known) and as found."""
+    """The error for a damaged raw file: which one, why, and its sha256, as found and (if known) as expected."""
     known = f"expected sha256 {expected}, found" if expected else "its sha256 is"
-    problem = f"is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; put a whole copy there."
-    return DamagedFileError(path, problem)
+    problem = f"is damaged ({why.rstrip('.')}): {known} {found or hash_file(path)}; replace it with an intact copy"
+    return DamagedFileError(problem, path)
 
 
 # ---------------------------------------------------------------------------------------- the files' content
 
 
 def is_packed(name: str) -> bool:
-    """Whether a file's hash is that of its content: a plain .gz; a .tar.gz is published as it is."""
+    """Whether a file is hashed by its unpacked content: a plain .gz is, a .tar.gz is not."""
     return name.endswith(".gz") and not name.endswith(".tar.gz")
 
 
 def content(path: Path, expected: str | None = None) -> bytearray:
-    """A file's content, unpacked where it is a plain .gz; a damaged one raises, naming `expected`."""
-    data = bytearray()  # a writable buffer, so that arrays and tensors can lie in it without a copy
+    """A file's content, unpacked if it is a plain .gz; the error for a damaged one names the sha256 `expected`."""
+    data = bytearray()  # writable, so that arrays and tensors can use it without a copy
     try:
         with gzip.open(path) if is_packed(path.name) else path.open("rb") as file:
             while block := file.read(CHUNK):
@@ -142,7 +147,7 @@ def content(path: Path, expected: str | None = None) -> bytearray:
 
 
 def hash_file(path: Path, kind: str = "sha256", packed: bool | None = None) -> str:
-    """A file's hex digest, or its content's where it is packed; its own if it can't be unpacked."""
+    """The hex digest of a file, or of its content if it is packed; of the file if it can't be unpacked."""
     packed = is_packed(path.name) if packed is None else packed
     digest = hashlib.new(kind)
     try:
@@ -163,7 +168,7 @@ def is_published(path: Path, file: File) -> bool | None:
 
 
 def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
-    """Indices of y [N] drawn into parts of the given shares, each class alike; ascending, always the same."""
+    """Indices of y [N] in parts of the given shares, of each class alike; ascending, the same for the same seed."""
     rng = np.random.default_rng(seed)
     bounds = np.cumsum(shares[:-1])
     parts: list[list[np.ndarray]] = [[] for _ in shares]
@@ -178,10 +183,10 @@ def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np
 
 
 def fetch(source: Source, folder: Path) -> list[str]:
-    """Downloads a data set's files into `folder`, those that aren't there yet; returns a line about each.
+    """Downloads those of a data set's files that aren't in `folder` yet; returns one line about each.
 
-    Raises DownloadError where a file can't be had, DamagedFileError for one that is there but isn't the
-    published one, and InputError without permission or space. A file is there whole, or not at all.
+    Raises DownloadError where a download fails, DamagedFileError for a file that is there but isn't the
+    published one, and InputError without permission or space. No file is ever left incomplete.
     """
     lines = []
     for file in source.files:
@@ -204,7 +209,7 @@ def download(file: File, path: Path) -> str:
         probe(file.url)
         response = urllib.request.urlopen(request, timeout=READ_TIMEOUT)
     except (OSError, HTTPException) as error:
-        raise DownloadError(f"{file.url} can't be had ({reason(error)})") from error
+        raise DownloadError(f"{file.url} can't be downloaded ({reason(error)})") from error
     expected = int(response.headers.get("Content-Length") or -1)
     log.warning("downloading %s%s to %s", file.url, f" ({expected / 1e6:.0f} MB)" if expected > 0 else "", path.parent)
     part: Path | None = None
@@ -223,20 +228,20 @@ def download(file: File, path: Path) -> str:
                     end = "\n" if got >= expected else ""
                     print(f"\r{file.name} {got / expected:4.0%}", end=end, file=sys.stderr, flush=True)
         if 0 <= expected != got:
-            raise DownloadError(f"{file.url} came only in part ({got} of {expected} bytes)")
+            raise DownloadError(f"{file.url} was cut off ({got} of {expected} bytes)")
         packed = is_packed(file.name)
         found = hash_file(part, packed=packed)
         if file.sha256 and found != file.sha256:
             raise DownloadError(f"{file.url} is another file (expected sha256 {file.sha256}, found {found})")
         if not file.sha256 and file.md5 and (md5 := hash_file(part, "md5", packed)) != file.md5:
             raise DownloadError(f"{file.url} is another file (expected md5 {file.md5}, found {md5})")
-        part.chmod(0o644)  # a temporary file is its owner's alone; a data folder is often shared
+        part.chmod(0o644)  # a temporary file is private; a data folder is often shared
         part.replace(path)
         return found
     except OSError as error:
         raise InputError(
             f"{file.name} can't be written to {path.parent} ({error.strerror or error}): make room or give "
-            "permission there, or point $DLCOURSE_DATA at another folder."
+            "permission there, or point $DLCOURSE_DATA at another folder"
         ) from error
     finally:
         if part is not None:
@@ -252,7 +257,7 @@ def probe(url: str) -> None:
 
 
 def read_block(read: Callable[[int], bytes], url: str) -> bytes:
-    """The next block of a response; its errors are the network's, not the disk's."""
+    """The next block of a response; an error here is the network's, not the disk's."""
     try:
         return read(CHUNK)
     except (OSError, HTTPException) as error:

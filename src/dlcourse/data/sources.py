@@ -1,6 +1,5 @@
-"""The data sets by name, and `load`, which takes the best to be had of one: real, or else a stand-in."""
+"""The data sets by name, and `load`, which gives the real data where it can and else a stand-in."""
 
-import difflib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ import torch
 
 from dlcourse.data import cifar10, flowers17, folder, mnist, nist36, sun
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
-from dlcourse.data.photos import PhotoStore, check_headers, decode_all, listing_hash
+from dlcourse.data.listing import listing_hash
+from dlcourse.data.photos import PhotoStore, check_headers, decode_all
 from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
-from dlcourse.errors import InputError, or_list
+from dlcourse.errors import InputError, did_you_mean, or_list
 
 log = logging.getLogger(__name__)
 
@@ -29,45 +29,40 @@ def load(
     size: int | None = None,
     verify: bool = True,
     memory_limit: float = 4e9,
-    workers: int = 0,
     channels: int = 3,
 ) -> Splits:
     """A data set's splits as uint8 tensors.
 
     name: a key of SOURCES.
-    root: the folder with its raw files; None looks in $DLCOURSE_DATA, then may download.
-    source: `real`; `stand-in`; or `auto`: what is prepared, raw files, a download, else the stand-in.
-    size, channels: photos become [channels, size, size], 224 and 3 (RGB) by default, 1 is grey.
+    root: the folder with its raw files; None looks in $DLCOURSE_DATA, then downloads if it may.
+    source: `real`, `stand-in` or `auto`: the first there is of prepared data, raw files, a download, the stand-in.
+    size, channels: photos become [channels, size, size]; by default 224 and 3 (RGB), 1 is grey.
     verify: refuse raw files in a known form whose content isn't the published one.
-    memory_limit: bytes; a photo set that takes more is read as it is asked for (PhotoStore) and not cached.
-    workers: threads that decode photos; 0 means one a CPU.
+    memory_limit: bytes; photos that take more are read on demand (PhotoStore) and not cached.
 
-    Raises InputError where nothing suitable can be had, and for a damaged raw file. $DLCOURSE_OFFLINE=1
+    Raises InputError where none of these is available, and for a damaged raw file. $DLCOURSE_OFFLINE=1
     prevents downloads.
     """
     entry = lookup(name)
     if source not in ("auto", "real", "stand-in"):
-        raise InputError(f"data.source={source} should be auto, real or stand-in.")
+        raise InputError(f"data.source={source} should be auto, real or stand-in")
     if size is not None and entry.size is None:
         photos = or_list([other.name for other in SOURCES.values() if other.size])
-        raise InputError(
-            f"data.size={size} can't be had of {name}, whose images have their own size, only of {photos}."
-        )
+        raise InputError(f"data.size={size} is only for photos ({photos}): the images of {name} have a fixed size")
     if size is not None and size < 1:
-        raise InputError(f"data.size={size} should be a number of pixels, 1 or more.")
+        raise InputError(f"data.size={size} should be a number of pixels, 1 or more")
     if channels not in (1, 3):
-        raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB).")
-    threads = workers or os.cpu_count() or 1
-    options = Options(size or entry.size or 0, channels if entry.size else 0, verify, threads)
+        raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB)")
+    options = Options(size or entry.size or 0, channels if entry.size else 0, verify, os.cpu_count() or 1)
 
     if source == "stand-in":
-        return stand_in(entry, options, "as data.source=stand-in says")
+        return stand_in(entry, options, "as data.source=stand-in asks")
     roots = search_path(entry, root)
     splits = load_real(entry, roots, options, memory_limit)
     if splits is not None:
         return splits
     if root is not None:
-        raise InputError(f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}.")
+        raise InputError(f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}")
     try:
         offer_download(entry)
         target = download_folder(entry)
@@ -79,23 +74,23 @@ def load(
     except DownloadError as error:
         if source == "auto" and entry.stand_in is not None:
             return stand_in(entry, options, str(error))
-        otherwise = ", or take data.source=auto for its stand-in" if entry.stand_in else ""
-        raise InputError(f"{error}: put {entry.expects} in {roots[0]}, or say data.root=DIR{otherwise}.") from error
+        otherwise = ", or use data.source=auto for its stand-in" if entry.stand_in else ""
+        raise InputError(f"{error}: put {entry.expects} in {roots[0]}, or give data.root=DIR{otherwise}") from error
 
 
 def lookup(name: str) -> Source:
-    """The entry of a data set; raises InputError with the nearest names if there is none."""
-    if name in SOURCES:
-        return SOURCES[name]
-    near = difflib.get_close_matches(name, SOURCES) or list(SOURCES)
-    raise InputError(f"there is no data set {name!r}: did you mean {or_list(near)}?")
+    """The entry of a data set; raises InputError with the possible names if there is none."""
+    if name not in SOURCES:
+        possible = or_list(list(SOURCES))
+        raise InputError(f"there is no data set {name!r}{did_you_mean(name, SOURCES)} (possible: {possible})")
+    return SOURCES[name]
 
 
 # ------------------------------------------------------------------------------------------------------ real
 
 
 def search_path(entry: Source, root: str | Path | None) -> list[Path]:
-    """Where raw files are looked for: root (or its subfolder); without it $DLCOURSE_DATA and downloads."""
+    """Where to look for raw files: root and its subfolders; without root, $DLCOURSE_DATA and earlier downloads."""
     if root is not None:
         given = Path(root).expanduser()
         return [given, *(given / name for name in entry.folders)]
@@ -105,7 +100,7 @@ def search_path(entry: Source, root: str | Path | None) -> list[Path]:
 
 
 def raw_files(entry: Source, root: Path) -> list[Path]:
-    """The data set's raw files under a root, if it is one."""
+    """The data set's raw files under a root; none if it doesn't hold the data set."""
     try:
         return entry.find(root) if root.is_dir() else []
     except OSError as error:
@@ -117,7 +112,7 @@ def prepared_file(entry: Source, root: Path, options: Options) -> Path:
 
 
 def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
-    """The data set from the first root that holds it, or from which it was once prepared."""
+    """The data set from the first root that holds it or from which it was prepared before; else None."""
     for root in (root.resolve() for root in roots):
         prepared = prepared_file(entry, root, options)
         files = raw_files(entry, root)
@@ -126,7 +121,9 @@ def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_lim
             splits = load_prepared(prepared, mark, options.verify)
             if splits is not None:
                 if not files:
-                    log.warning("%s: its raw files are gone from %s; it was prepared before", entry.name, root)
+                    log.warning(
+                        "%s: its raw files are gone from %s; using the data prepared from them before", entry.name, root
+                    )
                 return splits
             if mark is not None:
                 splits = assemble(entry, entry.read(root, files, options), options, memory_limit, root)
@@ -138,11 +135,11 @@ def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_lim
 
 
 def unreadable(root: Path, error: OSError) -> InputError:
-    return InputError(f"{error.filename or root} can't be read: {error.strerror or error}.")
+    return InputError(f"{error.filename or root} can't be read: {error.strerror or error}")
 
 
 def assemble(entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None) -> Splits:
-    """A reading as stores; its photos decoded, or left on disk if they would take over memory_limit bytes."""
+    """A reading as stores; photos are decoded, or left on disk if they would take more than memory_limit bytes."""
     parts = {"train": reading.train, "test": reading.test} | ({"val": reading.val} if reading.val else {})
     photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
     streamed = len(photos) * options.channels * options.size**2 > memory_limit
@@ -150,7 +147,7 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
     lines = []
     if streamed:
         check_headers(photos, options.threads)
-        log.warning("%s: %d photos are more than data.memory_limit: read as they are needed", entry.name, len(photos))
+        log.warning("%s: %d photos exceed data.memory_limit, so they are read on demand", entry.name, len(photos))
     for name, (x, labels) in parts.items():
         y = torch.from_numpy(labels)
         if isinstance(x, np.ndarray):
@@ -177,16 +174,16 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
 
 
 def absent(entry: Source, root: Path) -> str:
-    """That a root has no such data, in the words that fit."""
+    """Why there is no such data under a root."""
     if not root.exists():
         return f"there is no folder {root}"
     if not root.is_dir():
-        return f"{root} is no folder"
+        return f"{root} is not a folder"
     return f"{root} holds no {'class folders of images' if entry.name == 'folder' else entry.name}"
 
 
 def fetch_hint(entry: Source, root: str | Path) -> str:
-    """How to download a data set to a root, where it has a download."""
+    """How to download a data set to a root, if it has a download."""
     return f" (python -m dlcourse.data fetch {entry.name} data.root={root} downloads it)" if entry.files else ""
 
 
@@ -194,9 +191,9 @@ def fetch_hint(entry: Source, root: str | Path) -> str:
 
 
 def offer_download(entry: Source) -> None:
-    """Raises DownloadError where there is nothing to try."""
+    """Raises DownloadError where there is nothing to download, or downloads are forbidden."""
     if not entry.folders:
-        raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}.")
+        raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}")
     if not entry.files:
         raise DownloadError(
             f"{entry.name} has no download and isn't in {or_list([str(p) for p in search_path(entry, None)])}"
@@ -206,7 +203,7 @@ def offer_download(entry: Source) -> None:
 
 
 def download_folder(entry: Source) -> Path:
-    """Where a download goes when no root is given: $DLCOURSE_DATA if it can be written, else the cache."""
+    """Where a download goes when no root is given: $DLCOURSE_DATA if it is writable, else the cache."""
     data = os.environ.get("DLCOURSE_DATA")
     if data and os.access(Path(data).expanduser(), os.W_OK):
         return Path(data).expanduser() / entry.folders[0]
@@ -219,7 +216,7 @@ def download_folder(entry: Source) -> Path:
 def stand_in(entry: Source, options: Options, why: str) -> Splits:
     """The stand-in of a data set, announced in one loud line."""
     if entry.stand_in is None:
-        raise InputError(f"{entry.name} has no stand-in: say data.root=DIR, a folder of {entry.expects}.")
+        raise InputError(f"{entry.name} has no stand-in: give data.root=DIR, a folder of {entry.expects}")
     prepared = cache_file(entry.name, "stand-in", options.size, options.channels)
     mark = fingerprint(entry.stand_in_files())
     splits = load_prepared(prepared, mark, True)

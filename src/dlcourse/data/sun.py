@@ -1,15 +1,14 @@
-"""SUN-8: photos of eight kinds of scene, as the course chose them out of SUN, or drawn anew out of SUN397."""
+"""SUN-8: photos of eight kinds of scene, the course's choice from SUN, or a new draw from SUN397."""
 
 from pathlib import Path
 
 import numpy as np
 
 from dlcourse.data import synthetic
-from dlcourse.data.photos import list_photos
+from dlcourse.data.listing import list_photos
 from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, hash_file
 
-# The course's classes in its order, and the folders of SUN397 that they are drawn from (all of them where
-# SUN397 has several kinds, of deserts and of waterfalls).
+# The course's classes in its order, and the folders of SUN397 they are drawn from (all kinds of desert and waterfall).
 CLASSES = {
     "aquarium": ["a/aquarium"],
     "desert": ["d/desert/sand", "d/desert/vegetation"],
@@ -25,7 +24,7 @@ TRAIN, TEST = 1177, 400
 
 
 def find(root: Path) -> list[Path]:
-    """The course's eight folders, after its lists where there; else the same classes of a SUN397 tree."""
+    """The course's eight folders, preceded by its lists if they are there; else the same classes of a SUN397 tree."""
     if all((root / name).is_dir() for name in CLASSES):
         lists = [root / name for name in LISTS]
         found = lists if all(path.is_file() for path in lists) else []
@@ -44,19 +43,17 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
     """The course's split: its lists name the photos and their classes."""
     there, parts = set(files), []
     for names, labels in (files[:2], files[2:4]):
-        paths = [root / line for line in names.read_text().split("\n") if line.strip()]
+        paths = [root / line for line in read_text(names).split("\n") if line.strip()]
         missing = next((path for path in paths if path not in there), None)
         if missing:
-            raise DamagedFileError(missing, f"is missing: {names.name} names it.")
+            raise DamagedFileError(f"is missing: {names.name} names it", missing)
         try:
-            y = np.array(labels.read_text().split(), np.int64)
+            y = np.array(read_text(labels).split(), np.int64)
         except ValueError as error:
-            raise DamagedFileError(labels, f"should hold a class number a line ({error}).") from None
+            raise DamagedFileError(f"should hold one class number per line ({error})", labels) from None
         if len(y) != len(paths) or not len(y) or y.min() < 0 or y.max() >= len(CLASSES):
-            raise DamagedFileError(
-                labels,
-                f"should hold {len(paths)} class numbers, 0 to 7, as {names.name} has lines.",
-            )
+            wanted = f"{len(paths)} class numbers from 0 to 7, one for each line of {names.name}"
+            raise DamagedFileError(f"should hold {wanted}", labels)
         parts.append((paths, y))
     comparable = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
     return Reading(
@@ -70,8 +67,15 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
     )
 
 
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"should be text in UTF-8 ({error.reason})", path) from error
+
+
 def draw(root: Path, files: list[Path]) -> Reading:
-    """Of each class 50 (of fewer than 200 a quarter) for testing, and at most 150 for training."""
+    """From each class 50 photos (a quarter, if there are fewer than 200) for testing, at most 150 for training."""
     places = {folder: label for label, folders in enumerate(CLASSES.values()) for folder in folders}
     places |= {name: label for label, name in enumerate(CLASSES)}
     names = [path.relative_to(root).as_posix().removeprefix("SUN397/") for path in files]
@@ -81,7 +85,7 @@ def draw(root: Path, files: list[Path]) -> Reading:
     for label, name in enumerate(CLASSES):
         members = rng.permutation(np.flatnonzero(y == label))
         if len(members) < 4:
-            raise DamagedFileError(root, f"holds {len(members)} photos of {name}: at least 4 are needed.")
+            raise DamagedFileError(f"holds {len(members)} photos of {name}: at least 4 are needed", root)
         tests = min(50, len(members) // 4)
         test.append(np.sort(members[:tests]))
         train.append(np.sort(members[tests : tests + 150]))
@@ -93,13 +97,13 @@ def draw(root: Path, files: list[Path]) -> Reading:
         test=([files[at] for at in chosen[1]], y[chosen[1]]),
         classes=list(CLASSES),
         comparable=False,
-        detail=f"the course's eight classes, photos drawn anew ({sizes}): not the course's own",
+        detail=f"the course's eight classes, but other photos than the course's ({sizes})",
     )
 
 
 SOURCE = Source(
     name="sun",
-    title="SUN-8, eight kinds of scene out of SUN",
+    title="SUN-8, eight kinds of scene from SUN",
     what="1,177 / - / 400 photos, 8 classes",
     licence="none stated (research)",
     homepage="https://vision.princeton.edu/projects/2010/SUN/",

@@ -1,6 +1,6 @@
-"""Stand-ins that are drawn: letters from fonts, and colour images of textures and shapes; seeded.
+"""Drawn stand-ins, seeded: letters from fonts, and colour images of textures and shapes.
 
-They have the form of the data sets they stand for, can be learned, and prove nothing about them.
+They have the form of the data sets they stand for and can be learned, but prove nothing about them.
 """
 
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ FONTS = (
 
 
 def made_from() -> list[Path]:
-    """The code that draws: a prepared stand-in is drawn again when it changes."""
+    """This file: a prepared stand-in is drawn again when the code changes."""
     return [Path(__file__)]
 
 
@@ -31,13 +31,13 @@ def fonts(pixels: int) -> list[ImageFont.FreeTypeFont]:
     """Matplotlib's fonts, found without importing it."""
     spec = find_spec("matplotlib")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("NIST36's stand-in is drawn with matplotlib's fonts: pip install matplotlib.")
+        raise InputError("NIST36's stand-in is drawn with matplotlib's fonts: pip install matplotlib")
     folder = Path(spec.submodule_search_locations[0], "mpl-data", "fonts", "ttf")
     return [ImageFont.truetype(folder / f"{name}.ttf", pixels) for name in FONTS if (folder / f"{name}.ttf").is_file()]
 
 
 def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
-    """Grey images of 32×32, `counts` a class: a font's letter, turned, sheared, thickened, blurred."""
+    """Grey images of 32×32, `counts` per class: a font's letter, rotated, sheared, thickened, blurred."""
     rng = np.random.default_rng(36)
     drawn = [[draw_glyph(font, letter) for font in fonts(48)] for letter in classes]
     parts: list[Split] = []
@@ -51,7 +51,7 @@ def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
         classes=classes,
         comparable=False,
         detail="letters and digits drawn with matplotlib's fonts and warped, "
-        f"{'/'.join(map(str, counts))} a class: no handwriting",
+        f"{'/'.join(map(str, counts))} per class: not handwriting",
     )
 
 
@@ -90,7 +90,7 @@ def warp(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def textures(classes: list[str], size: int, channels: int, counts: tuple[int, int, int]) -> Reading:
-    """A class is a grating (its direction and width) with a shape before it, in two colours, all jittered."""
+    """A class is a grating (its direction and width) behind a shape, in two colours, all jittered."""
     rng = np.random.default_rng(17)
     parts: list[Split] = []
     for count in counts:
@@ -104,7 +104,7 @@ def textures(classes: list[str], size: int, channels: int, counts: tuple[int, in
         test=parts[2],
         classes=classes,
         comparable=False,
-        detail=f"drawn textures and shapes, {'/'.join(map(str, counts))} a class: the data's form only",
+        detail=f"drawn textures and shapes, {'/'.join(map(str, counts))} per class: only the form of the data set",
     )
 
 
@@ -121,7 +121,7 @@ def draw_class(label: int, classes: int, n: int, size: int, channels: int, rng: 
     grating = 0.5 + 0.5 * np.sin(np.pi * waves * (u * np.cos(direction) + v * np.sin(direction)) + 7 * jitter(1))
 
     du, dv, radius = u - jitter(0.25), v - jitter(0.25), 0.45 * np.exp(jitter(0.2))
-    corners = (0.0, 3.0, 4.0, 5.0)[label % 4]  # a disc, or a star of so many points
+    corners = (0.0, 3.0, 4.0, 5.0)[label % 4]  # a disc, or a star with this many points
     edge = radius * (1 + 0.35 * np.cos(corners * np.arctan2(dv, du) + jitter(0.5)))
     mask = 1 / (1 + np.exp(-20 * (edge - np.hypot(du, dv))))
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import Accuracy, F1Score, Precision, Recall
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from dlcourse.errors import InputError
 from dlcourse.tasks.task import Batch, Task
@@ -34,6 +35,7 @@ class Classify(Task):
         super().__init__(net, optimizer, schedule, monitor, reduction)
         if loss == "binary_cross_entropy" and classes != 2:
             raise ValueError(f"loss=binary_cross_entropy is for 2 classes, the data have {classes}")
+        self.classes = classes
         self.binary = loss == "binary_cross_entropy"
         self.outputs = 1 if self.binary else classes
         options: dict[str, Any] = (
@@ -71,6 +73,11 @@ class Classify(Task):
         for metric in metrics.values():
             metric.update(*record)
         return metrics
+
+    def confusion(self) -> Tensor:
+        """Of the last test: how many examples of each class (rows) were taken for each (columns); int64 [K, K]."""
+        predicted, y = self.tested
+        return multiclass_confusion_matrix(predicted, y, num_classes=self.classes)
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dlcourse.data.module import Batches, DataModule
-from dlcourse.seeds import mix
 from dlcourse.data.tensors import Tensors
 from dlcourse.errors import InputError
+from dlcourse.seeds import mix
 
 
 def digits(**options: Any) -> DataModule:

@@ -293,7 +293,7 @@ def test_the_same_seed_gives_the_same_network() -> None:
         (lambda: MLP([1, 28, -1], 10), "inputs: "),
         (lambda: MLP([], 10), "inputs: "),
         (lambda: MLP(784, 0), "outputs: "),
-        (lambda: MLP(784, 10, activation="rellu"), "activation: no 'rellu' \\(did you mean relu\\?\\)"),
+        (lambda: MLP(784, 10, activation="rellu"), "activation: no 'rellu' \\(did you mean relu or gelu\\?\\)"),
         (lambda: MLP(784, 10, [5], dropout=1.0), "dropout: .* not 1.0"),
         (lambda: MLP(784, 10, init="xavir"), "init: .*did you mean xavier"),
         (lambda: MLP(784, 10, init="zeros:1"), "init: zeros takes no number"),

@@ -72,9 +72,10 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         task, data, trainer, keep = assemble(plain, run, resume)
         weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
-        result |= facts(task, data, trainer) | ({"weights": weights} if weights else {})
+        about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
         if resume:
-            refuse_other_data(previous["data"], result["data"])
+            refuse_other_data(previous["data"], about["data"])
+        result |= about
         if main_process():
             announce(result)
             runs.write_config(run, plain)

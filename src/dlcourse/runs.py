@@ -165,10 +165,10 @@ def checkpoint(run: Path, name: str = BEST) -> Path:
 
 def main_process() -> bool:
     """Whether this is the process that writes: of several (ddp) it is the first, however they were started."""
-    for rank in ("RANK", "SLURM_PROCID"):
+    for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):  # in a shell of Slurm's Lightning's own processes have both
         if rank in os.environ:
-            return os.environ[rank] == "0"
-    return os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
+            return os.environ[rank] == "0" and (rank != "LOCAL_RANK" or os.environ.get("NODE_RANK", "0") == "0")
+    return os.environ.get("NODE_RANK", "0") == "0"
 
 
 def versions() -> dict[str, str]:

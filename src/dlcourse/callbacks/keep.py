@@ -85,7 +85,7 @@ class Keep(Checkpoint):
             self._save(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not isinstance(exception, InputError):
             self._save_best(pl_module)
 
     def _better(self, row: dict[str, float]) -> bool:

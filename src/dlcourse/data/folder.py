@@ -49,7 +49,7 @@ def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[
 def split(x: list[Path], y: np.ndarray, shares: tuple[float, ...], root: Path) -> list[Split]:
     parts = stratified(y, shares)
     if not all(len(part) for part in parts):
-        raise InputError(f"{root} holds too few images ({len(x)}) to be split: a class should have 4 or more")
+        raise InputError(f"{root} holds too few images ({len(x)}) to be split: a class should have 6 or more")
     return [([x[at] for at in part], y[part]) for part in parts]
 
 

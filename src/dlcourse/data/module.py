@@ -241,7 +241,7 @@ class DataModule(L.LightningDataModule):
         if not real and isinstance(share, int) and share > len(train) // 5:
             # A stand-in is smaller than what it stands for, and so is its validation set.
             share = 0.1 if data.val is None else None
-            log.info("data.val=%s is for the data set itself: its stand-in has fewer validation examples", self.val)
+            log.debug("data.val=%s is for the data set itself: its stand-in has fewer validation examples", self.val)
         if share == "test":
             return {"train": (data.train, train), "val": (data.test, test), "test": (data.test, test)}
         if share is None and data.val is not None:

@@ -179,7 +179,7 @@ class DataModule(L.LightningDataModule):
     # --- reading ---
 
     def prepare(self) -> None:
-        """Read the data set and divide it. Raises InputError where it can't be had, or isn't what is asked for."""
+        """Read the data set and divide it. Raises InputError where it is not available or does not fit."""
         if self.splits:
             return
         data = load(self.reader, **self.read_options)

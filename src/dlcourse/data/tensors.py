@@ -49,7 +49,7 @@ class Tensors:
 class Provenance:
     """Where the examples came from, as it is written to result.json.
 
-    source: `real`, or `stand-in` for what is used when the data set can't be had.
+    source: `real`, or `stand-in` for what is used when the data set itself is not available.
     comparable: whether figures may be held against published ones: only for the published files themselves.
     detail: one sentence for people: what the files are, and how they differ from the published ones.
     files: sha256 of each raw file (or of a folder's listing), by name.

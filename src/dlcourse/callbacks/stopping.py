@@ -28,8 +28,7 @@ class Convergence(LightningEarlyStopping):
 
     patience: so many times in a row. A loss that is no longer finite stops training too: it never converges.
     Lightning's rule by name only: it calls those once the metrics of the epoch are there, other callbacks before.
-    Source: CS671 assignment 2: "the difference between the average error of successive epochs falls below a
-    threshold 1e-4".
+    Source: the convergence criterion of CS671's assignment 2, with a bound of 1e-4 on the average error.
     """
 
     def __init__(self, monitor: str = "train/loss", bound: float = 1e-4, patience: int = 1) -> None:

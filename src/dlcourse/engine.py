@@ -20,7 +20,7 @@ from dlcourse import runs
 from dlcourse.build import build
 from dlcourse.callbacks import Keep, Progress, Reseed
 from dlcourse.config import config_hash
-from dlcourse.data.module import DataModule
+from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.data.photos import decode_named
 from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
@@ -32,7 +32,8 @@ from dlcourse.tasks.task import Task, mode_of, tidy
 
 log = logging.getLogger(__name__)
 
-OURS = ("matmul_precision", "progress", "figures")  # keys of `trainer` that are not arguments of Lightning's
+# keys of `trainer` that are not arguments of Lightning's
+OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps")
 
 
 def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = False) -> float | None:
@@ -88,9 +89,12 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
                 return None
         summarise(result, keep)
         task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
-        result["metrics"] |= evaluate(plain, task, data, "test")
-        if isinstance(task, Classify):
-            runs.write_confusion(run, task.confusion().tolist(), data.classes)
+        for split in sorted(plain["trainer"]["evaluate"], key=SPLITS.index):  # the test set last: figures are of it
+            result["metrics"] |= evaluate(plain, task, data, split)
+            if isinstance(task, Classify):
+                runs.write_confusion(run, split, task.confusion().tolist(), data.classes)
+        if result["score"] is None:
+            result["score"] = result["metrics"].get(result["monitor"])
         if plain["trainer"]["figures"]:
             from dlcourse.draw import draw  # here, because matplotlib takes a second to import
 
@@ -136,7 +140,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         raise InputError(f"data.normalize={data.normalize}: an autoencoder is for pixels in [0, 1]: unit")
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
-    keep = Keep(run, task.monitor)
+    keep = Keep(run, task.monitor, plain["trainer"]["selection"], plain["trainer"]["log_steps"])
     if resume:
         keep.continue_from(epochs_done(run))
     callbacks: list[L.Callback] = [keep, Reseed(seed)]
@@ -161,6 +165,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
             num_sanity_val_steps=0,
             profiler=Unprofiled(),
             log_every_n_steps=10**9,  # metrics are logged once an epoch
+            reload_dataloaders_every_n_epochs=int(data.first_epoch_steps is not None),  # its epochs differ in length
             use_distributed_sampler=False,
         )
     except (TypeError, ValueError, MisconfigurationException) as error:

@@ -51,6 +51,10 @@ PER_CLASS: Rule = (
     (lambda v: isinstance(v, list) and len(v) == 3 and all(_whole(1)[0](n) for n in v)),
     "a list of three whole numbers: train, val and test examples of each class",
 )
+SPLITS: Rule = (
+    (lambda v: isinstance(v, list) and "test" in v and len(set(v)) == len(v) and set(v) <= {"train", "val", "test"}),
+    "a list of splits with test among them, as [train, val, test]",
+)
 
 SOME_BATCHES = _or(NULL, _whole(1), _between(1e-9, 1.0000001, "a share above 0"))
 
@@ -73,10 +77,16 @@ RULES: dict[str, Rule] = {
     "data.source": _one_of("auto", "real", "stand-in"),
     "data.size": _or(NULL, _whole(1)),
     "data.channels": _one_of(1, 3),
+    "data.function": _one_of("linear", "max", "log_sum_exp"),
+    "data.draw": _whole(0),
+    "data.noise": NOT_NEGATIVE,
     "data.epochs": _whole(1),
     "data.batch_size": _or(_whole(1), _one_of("all")),
     "data.eval_batch_size": _whole(1),
-    "data.shuffle": _one_of(True, False, "once"),
+    "data.shuffle": _one_of(True, False, "once", "replacement"),
+    "data.steps_per_epoch": _or(NULL, _whole(1)),
+    "data.first_epoch_steps": _or(NULL, _whole(1)),
+    "data.first": _or(NULL, _whole(1)),
     "data.classes_kept": _or(NULL, CLASSES),
     "data.per_class": _or(NULL, PER_CLASS),
     "data.val": _or(NULL, _one_of("test"), _whole(1), _between(1e-9, 1, "a share above 0 and below 1")),
@@ -132,6 +142,10 @@ RULES: dict[str, Rule] = {
     "trainer.limit_train_batches": SOME_BATCHES,
     "trainer.limit_val_batches": SOME_BATCHES,
     "trainer.limit_test_batches": SOME_BATCHES,
+    "trainer.check_val_every_n_epoch": _whole(1),
+    "trainer.selection": _one_of("best", "last"),
+    "trainer.evaluate": SPLITS,
+    "trainer.log_steps": BOOL,
     "trainer.progress": BOOL,
     "trainer.figures": BOOL,
 }

@@ -18,7 +18,7 @@ from dlcourse.config import flat
 from dlcourse.errors import InputError, did_you_mean, first_line
 from dlcourse.rules import check
 
-CONFIG, RESULT, METRICS, CONFUSION = "config.yaml", "result.json", "metrics.csv", "confusion.csv"
+CONFIG, RESULT, METRICS, STEPS = "config.yaml", "result.json", "metrics.csv", "steps.csv"
 BEST, LAST = "best.ckpt", "last.ckpt"
 STATES = ("running", "done", "failed", "interrupted")
 # The keys of result.json that people script against, and what each may hold; more may be there.
@@ -81,13 +81,17 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_confusion(run: Path, matrix: list[list[int]], classes: list[str]) -> None:
-    """confusion.csv: a row for each true class, a column for each predicted one, of the test set."""
+def confusion_file(run: Path, split: str) -> Path:
+    return run / ("confusion.csv" if split == "test" else f"confusion_{split}.csv")
+
+
+def write_confusion(run: Path, split: str, matrix: list[list[int]], classes: list[str]) -> None:
+    """confusion.csv (the test set's) or confusion_SPLIT.csv: a row a true class, a column a predicted one."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
         [["true \\ predicted", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
     )
-    write_text(run / CONFUSION, text.getvalue())
+    write_text(confusion_file(run, split), text.getvalue())
 
 
 def write_failure(run: Path, error: str, command: str) -> None:

@@ -1,6 +1,7 @@
 """What a run says of itself: in result.json and on the terminal."""
 
 import logging
+import math
 import os
 import shlex
 from pathlib import Path
@@ -62,9 +63,9 @@ def summarise(result: dict[str, Any], keep: Keep) -> None:
     if not keep.rows:
         return
     best = keep.best or keep.rows[-1]
-    tested = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
-    result["metrics"] = {k: v for k, v in best.items() if "/" in k} | tested
-    result["score"] = keep.best[keep.monitor] if keep.best else None
+    result["metrics"] = {k: v for k, v in best.items() if "/" in k} | result["metrics"]
+    score = keep.best[keep.monitor] if keep.best else math.nan
+    result["score"] = result["score"] if math.isnan(score) else score
     result["best_epoch"] = int(best["epoch"])
     result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
     result["train_seconds"] = keep.rows[-1]["seconds"]

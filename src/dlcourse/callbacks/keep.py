@@ -12,24 +12,26 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from dlcourse.errors import InputError, first_line
-from dlcourse.runs import BEST, LAST, METRICS
+from dlcourse.runs import BEST, LAST, METRICS, STEPS
 from dlcourse.tasks.task import Task, mode_of
 
 
 class Keep(Checkpoint):
     """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
 
-    best.ckpt has the weights of the epoch with the best `monitor` (of equal ones the lowest loss) and what rebuilds
-    the task; last.ckpt has everything that resuming needs. Files are written under a temporary name and renamed. Epochs
-    that take less time than writing does don't all write: at least 95 % of the time goes to training.
+    best.ckpt has the weights of the epoch with the best `monitor` (of equal ones the lowest loss), or with
+    `selection=last` those of the last epoch, and what rebuilds the task; last.ckpt has everything that resuming needs.
+    Files are written under a temporary name and renamed. Epochs that take less time than writing does don't all write:
+    at least 95 % of the time goes to training.
 
     It is one of Lightning's checkpoint callbacks because those run last, when all metrics of the epoch are there.
     """
 
     SHARE = 0.05
 
-    def __init__(self, run: Path, monitor: str) -> None:
+    def __init__(self, run: Path, monitor: str, selection: str = "best", log_steps: bool = False) -> None:
         self.run, self.monitor, self.mode = run, monitor, mode_of(monitor)
+        self.selection, self.log_steps = selection, log_steps
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
         self._best_weights: dict[str, Tensor] | None = None
@@ -44,8 +46,11 @@ class Keep(Checkpoint):
 
     def continue_from(self, epochs: int) -> None:
         """Take up the rows of the first `epochs` epochs again; later ones are of epochs that are trained anew."""
-        self.rows = [row for row in read_metrics(self.run) if row["epoch"] <= epochs]
-        self._write_rows("w", self.rows)
+        self.rows = [row for row in read_rows(self.run / METRICS) if row["epoch"] <= epochs]
+        _write(self.run / METRICS, "w", self.rows)
+        if self.log_steps:
+            done = self.rows[-1]["step"] if self.rows else 0
+            _write(self.run / STEPS, "w", [row for row in read_rows(self.run / STEPS) if row["step"] <= done])
         for row in self.rows:
             if self._better(row):
                 self.best = row
@@ -74,7 +79,12 @@ class Keep(Checkpoint):
         row |= {name: pl_module.measured.get(name, math.nan) for name in names}
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write_rows("w" if len(self.rows) == 1 else "a", [row])
+            mode = "w" if len(self.rows) == 1 else "a"
+            _write(self.run / METRICS, mode, [row])
+            if self.log_steps:
+                first = trainer.global_step - len(pl_module.step_losses) + 1
+                losses = [{"step": first + i, "train/loss": loss} for i, loss in enumerate(pl_module.step_losses)]
+                _write(self.run / STEPS, mode, losses)
         if self._better(row):
             self.best = row
             self._best_weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
@@ -90,6 +100,8 @@ class Keep(Checkpoint):
 
     def _better(self, row: dict[str, float]) -> bool:
         """Whether an epoch is the best so far; of several equal ones it is the one with the lowest loss."""
+        if self.selection == "last":
+            return True
         if math.isnan(row.get(self.monitor, math.nan)):
             return False
         return self.best is None or self._rank(row) < self._rank(self.best)
@@ -97,15 +109,6 @@ class Keep(Checkpoint):
     def _rank(self, row: dict[str, float]) -> tuple[float, float]:
         sign = 1 if self.mode == "min" else -1
         return sign * row[self.monitor], row.get(self.monitor.split("/")[0] + "/loss", 0.0)
-
-    def _write_rows(self, mode: str, rows: list[dict[str, float]]) -> None:
-        if not rows:
-            return
-        with (self.run / METRICS).open(mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.rows[0].keys(), extrasaction="ignore")
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(rows)
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         began = time.monotonic()
@@ -140,11 +143,20 @@ class Keep(Checkpoint):
         self._best_weights = None
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv, numbers as numbers; [] where it has none yet."""
-    path = run / METRICS
+def _write(path: Path, mode: str, rows: list[dict[str, float]]) -> None:
+    if not rows:
+        return
+    with path.open(mode, newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), extrasaction="ignore")
+        if mode == "w":
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.csv or steps.csv, numbers as numbers; [] where there are none yet."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
-    return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
+    return [row | {key: int(row[key]) for key in ("epoch", "step") if key in row} for row in rows]

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain, count, islice
 from typing import Any
 
 import lightning as L
@@ -55,6 +56,9 @@ class Batches:
     would have had. Of `world` processes each takes every world-th example of the one common order, in as many
     batches as the others, since they wait for each other at each step.
 
+    steps: an epoch has so many batches (and the first one `first_steps`) instead of one pass over the examples; passes
+        follow each other regardless of where an epoch ends.
+    shuffle: True: anew in each pass; `once`: one order for all; `replacement`: each batch drawn from all examples.
     train: batches of `batch_size`; the last has what is left, unless `drop_last` or the processes' shares would
         differ. A single image that is left over joins the batch before it: batch norm can't train on one.
     otherwise: every example once, in order, in batches of nearly the same size, `batch_size` at most.
@@ -72,11 +76,13 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: torch.device | None = None,
+        steps: int | None = None,
+        first_steps: int | None = None,
     ) -> None:
         self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, epoch
+        self.steps, self.first_steps = steps, first_steps or steps
         self.rank, self.world, self.device = rank, world, device
-        self.used = n - n % world if train else n
-        mine = len(range(rank, self.used, world))
+        mine = len(range(rank, n - n % world if train else n, world))
         full, rest = divmod(mine, batch_size)
         if train:
             self.sizes = [batch_size] * full
@@ -96,16 +102,29 @@ class Batches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        if self.steps is None or self.first_steps is None:
+            return len(self.sizes)
+        return self.steps if self.epoch else self.first_steps
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: Lightning asks for the first epoch's iterator before it calls set_epoch.
-        if self.shuffle:
-            epoch = 0 if self.shuffle == "once" else self.epoch
-            order = torch.randperm(self.n, generator=Generator().manual_seed(mix(self.seed, epoch)))
+        if self.steps is None or self.first_steps is None:
+            yield from self._one_pass(self.epoch)
+            return
+        begin = self.first_steps + (self.epoch - 1) * self.steps if self.epoch else 0
+        done, skipped = divmod(begin, len(self.sizes))
+        stream = chain.from_iterable(self._one_pass(i) for i in count(done))
+        yield from islice(stream, skipped, skipped + len(self))
+
+    def _one_pass(self, number: int) -> Iterator[Tensor]:
+        generator = Generator().manual_seed(mix(self.seed, 0 if self.shuffle == "once" else number))
+        if self.shuffle == "replacement":
+            order = torch.randint(self.n, (self.world * sum(self.sizes),), generator=generator)
+        elif self.shuffle:
+            order = torch.randperm(self.n, generator=generator)
         else:
             order = torch.arange(self.n)
-        mine = order[self.rank : self.used : self.world].to(self.device)
+        mine = order[self.rank :: self.world].to(self.device)
         yield from mine[: sum(self.sizes)].split(self.sizes)
 
 
@@ -125,6 +144,9 @@ class DataModule(L.LightningDataModule):
         verify: bool = True,
         size: int | None = None,
         channels: int = 3,
+        draw: int = 0,
+        function: str = "linear",
+        noise: float = 0.01,
         shape: Sequence[int] = (),
         classes: int = 0,
         epochs: int = 1,
@@ -132,6 +154,9 @@ class DataModule(L.LightningDataModule):
         eval_batch_size: int = 1000,
         shuffle: bool | str = True,
         drop_last: bool = False,
+        steps_per_epoch: int | None = None,
+        first_epoch_steps: int | None = None,
+        first: int | None = None,
         classes_kept: Sequence[int | str] | None = None,
         per_class: Sequence[int] | None = None,
         val: float | int | str | None = None,
@@ -149,10 +174,13 @@ class DataModule(L.LightningDataModule):
         self.name, self.reader, self.shape, self.seed = name, reader or name, tuple(shape), seed
         self.read_options: dict[str, Any] = {
             "root": root, "source": source, "verify": verify, "size": size, "channels": channels,
-            "memory_limit": memory_limit,
+            "memory_limit": memory_limit, "draw": draw, "function": function, "noise": noise,
         }  # fmt: skip
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
+        if first_epoch_steps is not None and steps_per_epoch is None:
+            raise InputError(f"data.first_epoch_steps={first_epoch_steps} needs data.steps_per_epoch")
+        self.steps_per_epoch, self.first_epoch_steps, self.first = steps_per_epoch, first_epoch_steps, first
         self.classes_kept, self.per_class, self.val = classes_kept, per_class, val
         if per_class is not None and val is not None:
             raise InputError(
@@ -234,9 +262,10 @@ class DataModule(L.LightningDataModule):
         generator = Generator().manual_seed(mix(SPLIT_SEED))
         real = data.provenance.source == "real"
         if self.per_class is not None:
-            parts = self._per_class(data.train.y, kept, list(self.per_class), real, generator)
+            parts = self._per_class(data.train.y[: self.first], kept, list(self.per_class), real, generator)
             return {split: (data.train, part) for split, part in zip(SPLITS, parts, strict=True)}
         train, test = (_of_classes(store, kept) for store in (data.train, data.test))
+        train = train if self.first is None else train[train < self.first]
         share = self.val
         if not real and isinstance(share, int) and share > len(train) // 5:
             # A stand-in is smaller than what it stands for, and so is its validation set.
@@ -361,6 +390,8 @@ class DataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer is not None else 0,
             world=trainer.world_size if trainer is not None else 1,
             device=examples.y.device,
+            steps=self.steps_per_epoch if train else None,
+            first_steps=self.first_epoch_steps if train else None,
         )
         workers = 0 if isinstance(examples.store, Tensors) else self.workers
         workers = min(8, os.cpu_count() or 1) if workers is None else workers

@@ -60,6 +60,7 @@ class Task(L.LightningModule):
         self.loss_metric = MeanMetric(nan_strategy="disable")  # the default leaves out losses that are NaN
         self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
         self.measured: dict[str, float] = {}  # what this epoch has given so far
+        self.step_losses: list[float] = []  # the loss of each of its training steps
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -117,6 +118,8 @@ class Task(L.LightningModule):
         if not records:
             return
         losses, *columns = zip(*records, strict=True)
+        if stage == "train":
+            self.step_losses = torch.stack(losses).tolist()
         sizes = torch.tensor([len(r[1]) if len(r) > 1 else 1 for r in records], device=self.device)
         self.loss_metric.update(torch.stack(losses).float().repeat_interleave(sizes))  # "disable" takes no weights
         metrics: dict[str, Metric] = {"loss": self.loss_metric}

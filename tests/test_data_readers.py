@@ -28,7 +28,7 @@ from data_files import (
     write_nist36,
     write_sun,
 )
-from dlcourse.data import cifar10, flowers17, mnist, nist36
+from dlcourse.data import cifar10, flowers17, mnist, nist36, sun
 from dlcourse.data.photos import PhotoStore, decode
 from dlcourse.data.raw import DamagedFileError, hash_file, stratified
 from dlcourse.data.sources import load
@@ -423,6 +423,20 @@ def test_sun_as_the_courses_lists_say(tmp_path: Path) -> None:
         load("sun", tmp_path, size=8)
 
 
+def test_sun_of_the_courses_size_is_comparable_unless_its_photos_were_reduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sun(tmp_path)
+    monkeypatch.setattr(sun, "TRAIN", 24)
+    monkeypatch.setattr(sun, "TEST", 16)
+    found = load("sun", tmp_path, size=8).provenance
+    assert not found.comparable and found.detail.endswith("photos reduced to a shorter side of 8 pixels")
+    for at, path in enumerate(sorted(tmp_path.glob("*/*.png"))):
+        Image.new("RGB", (9 + at, 20 + at)).save(path)
+    found = load("sun", tmp_path, size=8).provenance
+    assert found.comparable and "reduced" not in found.detail
+
+
 @pytest.mark.parametrize("layout", [".", "SUN397"])
 def test_sun_drawn_from_sun397(tmp_path: Path, layout: str) -> None:
     from dlcourse.data.sun import CLASSES
@@ -441,7 +455,8 @@ def test_sun_drawn_from_sun397(tmp_path: Path, layout: str) -> None:
 @real("sun8")
 def test_real_sun() -> None:
     splits = load("sun", REAL / "sun8", size=16)
-    assert counts(splits) == [[127] + [150] * 7, [50] * 8] and splits.provenance.comparable
+    assert counts(splits) == [[127] + [150] * 7, [50] * 8]
+    assert not splits.provenance.comparable and "shorter side of 256 pixels" in splits.provenance.detail
     assert ",".join(splits.classes) == "aquarium,desert,highway,kitchen,laundromat,park,waterfall,windmill"
 
 

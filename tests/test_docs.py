@@ -15,10 +15,11 @@ from PIL import Image
 
 import dlcourse.data.__main__
 from dlcourse import engine, evaluate, predict, resume, runs
-from dlcourse.commandline import check_overrides
+from dlcourse.commandline import check_overrides, sweep_values
 from dlcourse.config import groups
 from dlcourse.data.sources import SOURCES
 from dlcourse.errors import InputError
+from dlcourse.studies import study as studies
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -39,7 +40,9 @@ def given(start: str, **put_in: object) -> list[str]:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m dlcourse.train")])
 def test_training_commands_compose(command: str) -> None:
     words = shlex.split(command)[3:]
-    if "--help" not in words:
+    if any(word.startswith("study=") for word in words):
+        studies.load(sweep_values(words)["study"])
+    elif "--help" not in words:
         check_overrides([w for w in words if w != "-m"], sweep="-m" in words)
 
 

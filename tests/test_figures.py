@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -40,6 +41,22 @@ EVERY: dict[str, Callable[[], Figure]] = {
         rng.random((6, 3, 32, 32)), np.arange(6), np.arange(6)[::-1], rng.random(6), FLOWERS
     ),
     "scatter": lambda: figures.scatter(rng.normal(size=(500, 2)), rng.integers(0, 10, 500), DIGITS),
+    "scatter_of_many": lambda: figures.scatter(
+        {"AE": rng.normal(size=(2000, 2)), "PCA": rng.normal(size=(2000, 2))}, rng.integers(0, 10, 2000), DIGITS
+    ),
+    "against_lambda": lambda: figures.superimposed(
+        {"validation": ([0, 0.01, 0.1], [0.9, 0.8, 0.7])},
+        x_label="λ",
+        log_x=True,
+        bands={"validation": [0.01, 0.1, 0.1]},
+        levels={"published": 0.95},
+    ),
+    "histogram": lambda: figures.histogram(
+        {"shuffled": [15, 16, 16, 19], "drawn": [17]}, {"published, shuffled": 16, "published": 33}, "Stopping"
+    ),
+    "published_bars": lambda: figures.bars(
+        ["32", "64", "128"], {"val": [0.1, float("nan"), 0.3]}, published={"val": [0.12, 0.2, 0.25]}
+    ),
     "bars": lambda: figures.bars(["32", "64"], {"train": [0.1, 0.2], "test": [0.2, 0.3]}, {"test": [0.01, 0.02]}),
 }
 
@@ -81,9 +98,29 @@ def test_nothing_runs_over_the_edge_or_over_the_note(name: str) -> None:
         assert not box.overlaps(boxes[note])
 
 
-def test_a_figure_is_the_same_bytes_each_time(tmp_path: Path) -> None:
-    paths = [figures.save(EVERY["learning_curves"](), tmp_path / f"{i}.png") for i in range(2)]
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_is_the_same_bytes_each_time(kind: str, tmp_path: Path) -> None:
+    paths = [figures.save(EVERY["learning_curves"](), tmp_path / f"{i}.{kind}") for i in range(2)]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_figure_becomes_an_svg_that_needs_no_other_file(name: str) -> None:
+    data = figures.svg(EVERY[name]())
+    root = ElementTree.fromstring(data)
+    assert root.tag.endswith("svg") and len(data) < 500_000
+    links = [value for e in root.iter() for key, value in e.attrib.items() if key.endswith("href")]
+    assert all(value.startswith(("#", "data:image/png")) for value in links)
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "confusion_36", "weight_images", "scatter"])
+def test_fewer_colours_make_a_png_smaller_and_keep_white_white(name: str) -> None:
+    data = figures.png(EVERY[name]())
+    small = figures.smaller(data, 64)
+    assert len(small) <= len(data)
+    one, other = (np.asarray(Image.open(io.BytesIO(d)).convert("RGB"), dtype=float) for d in (data, small))
+    assert one[0, 0].tolist() == other[0, 0].tolist() == [255, 255, 255]
+    assert np.abs(one - other).mean() < 4
 
 
 def test_matplotlibs_state_is_left_alone(tmp_path: Path) -> None:
@@ -262,6 +299,41 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert {"0.25", "train", "test", "32"} <= set(words(fig))
     with pytest.raises(ValueError, match="2 groups"):
         figures.bars(["32", "64"], {"train": [0.1]})
+
+
+def test_a_bar_that_is_missing_is_a_gap_and_the_published_value_is_marked() -> None:
+    fig = figures.bars(
+        ["32", "64"], {"val": [0.1, float("nan")]}, {"val": [0.01, float("nan")]}, published={"val": [0.2, 0.3]}
+    )
+    (lines,) = [c for c in fig.axes[0].collections if c.get_label() == "published"]
+    assert [np.asarray(path.vertices)[0, 1] for path in lines.get_paths()] == [0.2, 0.3]
+    assert "0.1" in words(fig) and "nan" not in words(fig)
+
+
+def test_a_level_is_a_line_with_a_name_and_a_band_is_around_its_curve() -> None:
+    fig = figures.superimposed({"a": ([1, 2], [0.5, 0.7])}, bands={"a": [0.1, 0.2]}, levels={"published": 0.9})
+    assert {"a", "published"} <= set(words(fig))
+    curve, level = fig.axes[0].get_lines()
+    assert np.asarray(curve.get_ydata()).tolist() == [0.5, 0.7] and set(np.asarray(level.get_ydata())) == {0.9}
+    (band,) = fig.axes[0].collections
+    heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    assert [heights.min(), heights.max()] == pytest.approx([0.4, 0.9])
+
+
+def test_a_logarithmic_axis_has_a_place_for_zero() -> None:
+    fig = figures.superimposed({"a": ([0, 0.01, 1], [1, 2, 3])}, log_x=True, x_label="λ")
+    ax = fig.axes[0]
+    places = ax.transData.transform([(x, 1) for x in (0, 0.01, 1)])[:, 0]
+    assert np.isfinite(places).all() and (np.diff(places) > 20).all()
+    assert figures.superimposed({"a": ([0.01, 1], [1, 2])}, log_x=True).axes[0].get_xscale() == "log"
+
+
+def test_a_histogram_counts_whole_numbers_and_marks_the_published_one() -> None:
+    fig = figures.histogram([16, 16, 19, float("nan")], {"published": 33})
+    bars = {round(p.get_x() + p.get_width() / 2, 6): p.get_height() for p in fig.axes[0].patches}  # type: ignore[attr-defined]
+    assert {x: n for x, n in bars.items() if n} == {16: 2, 19: 1}
+    assert "published: 33" in words(fig)
+    assert len(figures.histogram([1, 5000]).axes[0].patches) <= 40
 
 
 def test_photos_are_saved_with_a_palette_and_look_the_same(tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> N
                 check(resolved(cfg))
 
 
+def sweep_values(arguments: list[str]) -> dict[str, Any]:
+    """KEY=VALUE arguments as a dict; several values (`seed=0,1`) are a list, a value that is a list is a text."""
+    out: dict[str, Any] = {}
+    for override in map(_parse, arguments):
+        if override.is_add() or override.is_force_add() or override.is_delete():
+            raise InputError(f"{override.input_line}: a study takes KEY=VALUE only")
+        values = [override_text(v) if isinstance(v, list | dict) else v for v in _values(override)]
+        out[override.key_or_group] = values if override.is_sweep_override() else values[0]
+    return out
+
+
 def _parse(argument: str) -> Override:
     try:
         override = OverridesParser.create().parse_override(argument)

@@ -24,6 +24,8 @@ def groups() -> dict[str, list[str]]:
     """The folders of conf/ and the choices in each."""
     choices: dict[str, list[str]] = {}
     for path in sorted(conf_dir().glob("*/**/*.yaml")):
+        if path.is_relative_to(conf_dir() / "study"):
+            continue  # those are not Hydra's: dlcourse.studies reads them
         group, *name = path.relative_to(conf_dir()).with_suffix("").parts
         choices.setdefault(group, []).append("/".join(name))
     return choices
@@ -47,7 +49,22 @@ def _folder_classes(root: str | None) -> int:
     return len(class_folders(top)[0])
 
 
+def _encoded(key: str, *, _root_: DictConfig) -> Any:
+    """What the data that data=codes encodes have for a key."""
+    from dlcourse.codes import encoded_data  # here, because it reads the configs of runs
+
+    return encoded_data(_root_.data)[key]
+
+
+def _code_shape(encoder: str) -> list[int]:
+    from dlcourse.codes import code_shape
+
+    return code_shape(encoder)
+
+
 OmegaConf.register_new_resolver("image_shape", _image_shape, replace=True)
+OmegaConf.register_new_resolver("encoded", _encoded, replace=True)
+OmegaConf.register_new_resolver("code_shape", _code_shape, replace=True)
 OmegaConf.register_new_resolver(
     "class_count", lambda kept, n: len(kept) if OmegaConf.is_list(kept) and kept else n, replace=True
 )
@@ -78,6 +95,11 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         path = given[group].get(key) if isinstance(given.get(group), dict) else None
         if isinstance(path, str) and path not in words:  # a run is found again from any directory
             given[group][key] = str(Path(path).expanduser().absolute())
+    if isinstance(given.get("data"), dict) and "encoder" in given["data"]:
+        from dlcourse.codes import encoder_run
+
+        run = encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run
+        given["data"]["encoder"] = str(run.expanduser().absolute()) if run else given["data"]["encoder"]
     return given | {key: given.get(key) or {} for key in OPTIONAL}
 
 
@@ -94,7 +116,7 @@ def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 # Keys that say where or how comfortably a run runs, not what it computes.
 NOT_HASHED = ("name", "logger", "trainer.progress", "trainer.figures", "trainer.accelerator", "data.workers",
-              "data.memory_limit", "data.device", "data.epochs")  # fmt: skip
+              "data.memory_limit", "data.device", "data.epochs", "data.of", "model.cache_features")  # fmt: skip
 
 
 def config_hash(plain: dict[str, Any]) -> str:
@@ -102,6 +124,10 @@ def config_hash(plain: dict[str, Any]) -> str:
     what = {
         key: value
         for key, value in flat(plain).items()
-        if not any(key == skip or key.startswith(skip + ".") for skip in NOT_HASHED)
-    }
+        if value is not None and not any(key == skip or key.startswith(skip + ".") for skip in NOT_HASHED)
+    }  # without what is null: a new key that is off by default leaves finished runs what they are
+    if Path(what.get("data.encoder", "")).joinpath("config.yaml").is_file():  # what a run computes, not where it is
+        from dlcourse.runs import read_config
+
+        what["data.encoder"] = config_hash(read_config(Path(what["data.encoder"])))
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

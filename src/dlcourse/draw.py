@@ -101,9 +101,8 @@ def _mistakes(task: Task, data: DataModule) -> Figure | None:
     likely = torch.cat([probability(part) for part in wrong.split(data.eval_batch_size)])
     top = likely.argsort(descending=True, stable=True)[:24]
     chosen = wrong[top]
-    images, true, said, sure = (
-        t.cpu().numpy() for t in (test.__getitems__(chosen)[0], y[chosen], predicted[chosen], likely[top])
-    )
+    pictures, _ = data.stored["test"].__getitems__(chosen)  # of codes, what they are the codes of
+    images, true, said, sure = (t.cpu().numpy() for t in (pictures, y[chosen], predicted[chosen], likely[top]))
     subtitle = f"{len(all_wrong):,} of {len(y):,} test images wrong"
     return figures.misclassified(images, true, said, sure, data.classes, subtitle=subtitle)
 

@@ -22,6 +22,7 @@ from dlcourse.callbacks import Keep, Progress, Reseed
 from dlcourse.config import config_hash
 from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.data.photos import decode_named
+from dlcourse.encode import FITTED, find_encoder, keep_features
 from dlcourse.errors import InputError, first_line, or_list
 from dlcourse.nets.pretrained import find_weights, read_weights
 from dlcourse.rules import check
@@ -73,6 +74,8 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         task, data, trainer, keep = assemble(plain, run, resume)
         weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
+        if data.encoder is not None and main_process():
+            data.encoder.save(run / FITTED)
         about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
         if resume:
             refuse_other_data(previous["data"], about["data"])
@@ -82,6 +85,10 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
             runs.write_config(run, plain)
             runs.write_result(run, result)
         last = runs.checkpoint(run, runs.LAST) if resume else None
+        if last is not None:
+            task.load_state_dict(read_checkpoint(last)["state_dict"])
+        if keep_features(task, data, plain):
+            result["features"] = "cached"
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
         if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
             torch.distributed.destroy_process_group()
@@ -134,7 +141,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     seed = plain["seed"]
     L.seed_everything(seed, verbose=False)
     task = build_task(plain)
-    data = build_data(plain)
+    data = build_data(plain, run=run)
     try_shapes(task, data, plain)
     if isinstance(task, Reconstruct) and data.normalize != "unit":
         raise InputError(f"data.normalize={data.normalize}: an autoencoder is for pixels in [0, 1]: unit")
@@ -190,15 +197,24 @@ def build_task(plain: dict[str, Any]) -> Task:
     return build(model, Task, "model", optimizer=optimizer, schedule=plain["schedule"])
 
 
-def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None) -> DataModule:
-    """The data of a config, not yet read. What a run `recorded` of its data gives the statistics that it scales by."""
+def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None, run: Path | None = None) -> DataModule:
+    """The data of a config, not yet read. What a run `recorded` of its data gives the statistics that it scales by.
+
+    run: the directory of the run that is to be trained or has been, where what encodes its data is found.
+    """
     try:
         data = DataModule(**plain["data"], seed=plain["seed"])
     except TypeError as error:
         raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
     if recorded is not None and data.normalize == "standardize":
         data.normalize_with(**recorded["statistics"])
+    data.encoder = find_encoder(plain, run, opened)
     return data
+
+
+def opened(run: Path) -> tuple[Task, DataModule]:
+    """A run's task with its best weights, and its data, not yet read."""
+    return load_task(run), build_data(runs.read_config(run), runs.read_result(run)["data"], run)
 
 
 def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
@@ -300,11 +316,12 @@ def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str
     quiet()
     torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
     recorded = runs.read_result(run)["data"]
-    task, data = load_task(run), build_data(plain, recorded)
+    task, data = load_task(run), build_data(plain, recorded, run)
     data.prepare()
     if data.classes != recorded["classes"]:
         theirs, ours = (or_list(names, 10) for names in (data.classes, recorded["classes"]))
         raise InputError(f"run={run} knows the classes {ours}; the data have {theirs}")
+    keep_features(task, data, plain, [split])
     return evaluate(plain, task, data, split), data_facts(data)
 
 
@@ -321,7 +338,7 @@ def predict_images(
 ) -> list[list[Any]]:
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
     recorded = result["data"]
-    task, data = load_task(run), build_data(plain, recorded)
+    task, data = load_task(run), build_data(plain, recorded, run)
     if not isinstance(task, Classify):
         raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
     classes = recorded["classes"]
@@ -334,6 +351,7 @@ def predict_images(
                 [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch]
             )
             x = 255 - x if invert else x
+            x = x if data.encoder is None else data.encoder(x)
             p, k = task.probabilities(data.transform(x)).sort(descending=True, stable=True)
             for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
                 named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]

@@ -1,6 +1,6 @@
-"""Arrays in, matplotlib Figures out. Nothing here keeps state: no pyplot, no change of rcParams.
+"""Arrays in, matplotlib Figures out. Nothing here keeps state: no pyplot, no lasting change of rcParams.
 
-Callbacks, reports and notebooks share these. `mark` writes a note on any of them, `save` makes the PNG.
+Callbacks, reports and notebooks share these. `mark` writes a note on any of them, `save` makes the PNG or SVG.
 Images are [n, H, W], [n, 1, H, W] or [n, 3, H, W], uint8 or floats in 0..1.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, PowerNorm
 from matplotlib.figure import Figure
@@ -32,6 +33,7 @@ SIGNED = LinearSegmentedColormap.from_list(
     "blue-white-red", ["#08519c", "#6aaed6", "#f7f7f7", "#ef8a62", "#a50f15"], N=63
 ).with_extremes(bad="white")
 DPI = 130
+FEW = 10_000  # colours: a drawing of lines and text has fewer, a photo has more
 SMALL, NORMAL, TITLE = 7.5, 8.5, 10.0
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
@@ -100,8 +102,15 @@ def superimposed(
     y_label: str = "loss",
     log_x: bool = False,
     log_y: bool = False,
+    bands: Mapping[str, Sequence[float] | Array] | None = None,
+    levels: Mapping[str, float] | None = None,
+    y_limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Curves name -> (x, y) in one panel, named at their ends; one that ends in NaN or inf is `diverged`."""
+    """Curves name -> (x, y) in one panel, named at their ends; one that ends in NaN or inf is `diverged`.
+
+    bands: name -> half the height of a shaded band around that curve, as the standard deviation over seeds.
+    levels: name -> height of a dashed line, as a published value. With log_x, x = 0 has its place at the left.
+    """
     fig, (ax,) = panels(1, 1, width=6.0, height=3.5)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(curves))]
     known_curves = {}
@@ -110,18 +119,29 @@ def superimposed(
         known = np.isfinite(y)
         line = ("-", (0, (4, 2)), (0, (1, 1.2)))[i // len(COLOURS) % 3]
         ax.plot(x[known], y[known], color=colours[i], linewidth=1.5, linestyle=line, **dots(known.sum()))
+        if bands and name in bands:
+            sd = np.nan_to_num(numbers(bands[name]))[known]
+            ax.fill_between(x[known], y[known] - sd, y[known] + sd, color=colours[i], alpha=0.18, linewidth=0)
         diverged = len(y) > 0 and not known[-1]
         if diverged and known.any():
             ax.plot(x[known][-1], y[known][-1], "x", color=colours[i], markersize=6)
         known_curves[f"{name} (diverged)" if diverged else name] = (x, y)
     style(ax, "", x_label, y_label, grid=True)
-    if log_x:
+    xs_all = np.concatenate([np.empty(0), *(x for x, _ in known_curves.values())])
+    if log_x and (xs_all == 0).any():
+        ax.set_xscale("symlog", linthresh=xs_all[xs_all > 0].min(initial=1.0), linscale=0.5)
+    elif log_x:
         ax.set_xscale("log")
     elif x_label == "epoch":
         whole_epochs(ax, [x for x, _ in known_curves.values()])
     if log_y:
         ax.set_yscale("log")
-    label_ends(ax, known_curves, colours, inches=3.5)
+    if y_limits:
+        ax.set_ylim(*y_limits)
+    for name, height in (levels or {}).items():
+        ax.axhline(height, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        known_curves[name] = (np.zeros(1), np.array([height]))
+    label_ends(ax, known_curves, [*colours, *[GREY] * len(levels or {})], inches=3.5)
     heading(fig, title)
     return fig
 
@@ -355,7 +375,8 @@ def scatter(points: Mapping[str, Array] | Array, labels: Array, classes: Sequenc
             raise ValueError(f"points are [n, 2], here [{len(labels)}, 2], not {list(xy.shape)}")
         size = float(np.clip(12000 / max(len(xy), 1), 2, 20))
         paint = ListedColormap(colours)(labels)
-        ax.scatter(xy[:, 0], xy[:, 1], s=size, c=paint, alpha=0.55, linewidths=0)
+        many = len(xy) > 1000  # as an image inside an SVG, which else has megabytes of circles
+        ax.scatter(xy[:, 0], xy[:, 1], s=size, c=paint, alpha=0.55, linewidths=0, rasterized=many)
         for i, c in enumerate(classes):
             of_class = xy[labels == i]
             if len(of_class):
@@ -385,10 +406,13 @@ def bars(
     x_label: str = "",
     y_label: str = "",
     number: str = "{:.3g}",
+    published: Mapping[str, Sequence[float]] | None = None,
+    y_limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Bars: for each group (as the widths) one of each series (as train, val, test), its value above.
 
-    errors: half the height of the error bars, by series. number: the format of the values; "" writes none.
+    A value that is NaN is a gap. errors: half the height of the error bars, by series. published: the values to
+    compare with, by series, as a black line across the bar. number: the format of the values; "" writes none.
     """
     for name, values in series.items():
         if len(values) != len(groups):
@@ -396,23 +420,30 @@ def bars(
     count = len(groups) * len(series)
     fig, (ax,) = panels(1, 1, width=float(np.clip(0.42 * count + 1.2, 3.6, 9)), height=3.2)
     step = 0.84 / max(len(series), 1)
-    for i, (name, values) in enumerate(series.items()):
-        x = np.arange(len(groups)) - 0.42 + step * (i + 0.5)
+    for i, (name, heights) in enumerate(series.items()):
+        x, tall = np.arange(len(groups)) - 0.42 + step * (i + 0.5), numbers(heights)
         colour = STAGES.get(name, COLOURS[i % len(COLOURS)])
-        deviation = (errors or {}).get(name)
+        deviation = np.nan_to_num(numbers((errors or {}).get(name, np.zeros(len(groups)))))
         ax.bar(
             x,
-            values,
+            tall,
             step * 0.92,
             label=name,
             color=colour,
-            yerr=deviation,
+            yerr=deviation if deviation.any() else None,
             error_kw={"elinewidth": 0.8, "capsize": 2},
         )
-        for at, value in zip(x, values, strict=True) if number and count <= 40 else ():
+        tops = tall + deviation
+        if name in (published or {}):
+            reported = numbers((published or {})[name])
+            ax.hlines(reported, x - step * 0.5, x + step * 0.5, color=INK, linewidth=1.6, label="published")
+            tops = np.fmax(tops, reported)
+        for at, value, top in zip(x, tall, tops, strict=True) if number and count <= 40 else ():
+            if not np.isfinite(value):
+                continue
             ax.annotate(
                 number.format(value),
-                (at, value + (deviation[list(x).index(at)] if deviation is not None else 0)),
+                (at, top),
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",
@@ -425,9 +456,58 @@ def bars(
     ax.set_xticks(range(len(groups)), list(map(str, groups)))
     ax.tick_params(axis="x", length=0)
     ax.margins(y=0.16 if count > 12 else 0.08)
-    if len(series) > 1:
-        key = ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), fontsize=SMALL, handlelength=1)
-        key.set_frame_on(False)
+    if y_limits:
+        ax.set_ylim(*y_limits)
+    legend(ax, len(series) > 1 or bool(published))
+    heading(fig, title)
+    return fig
+
+
+def histogram(
+    values: Mapping[str, Sequence[float] | Array] | Sequence[float] | Array,
+    marked: Mapping[str, float] | None = None,
+    title: str = "",
+    x_label: str = "epochs",
+    y_label: str = "runs",
+) -> Figure:
+    """How often each value came, as the epoch at which training stopped over many seeds; sets by name are stacked.
+
+    A bar is a whole number wide, or as many as keep the bars below 40. NaN is left out.
+    marked: name -> a value to mark with a line, as the published one.
+    """
+    sets = values if isinstance(values, Mapping) else {"": values}
+    known = {name: (v := numbers(given))[np.isfinite(v)] for name, given in sets.items()}
+    every = np.concatenate([np.empty(0), *known.values(), list((marked or {}).values())])
+    low, high = (math.floor(every.min()), math.ceil(every.max())) if len(every) else (0, 1)
+    width = max(math.ceil((high - low + 1) / 40), 1)
+    edges = np.arange(low - 0.5, high + width + 0.5, width)
+    fig, (ax,) = panels(1, 1, width=6.0, height=3.0)
+    base = np.zeros(len(edges) - 1)
+    for i, (name, kept) in enumerate(known.items()):
+        counts, _ = np.histogram(kept, edges)
+        ax.bar((edges[:-1] + edges[1:]) / 2, counts, 0.9 * width, base, color=COLOURS[i % len(COLOURS)], label=name)
+        base += counts
+    style(ax, "", x_label, y_label)
+    ax.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.set_xlim(edges[0] - 0.5 * width, edges[-1] + 0.5 * width)
+    ax.set_ylim(0, 1.25 * max(base.max(), 1))  # room for the names of the marks
+    for i, (name, at) in enumerate((marked or {}).items()):
+        ax.axvline(at, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        right = at > (edges[0] + edges[-1]) / 2
+        ax.annotate(
+            f"{name}: {at:g}",
+            (at, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if right else 4, -4 - 11 * i),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=SMALL,
+            color=INK,
+            path_effects=HALO,
+        )
+    legend(ax, len(known) > 1)
     heading(fig, title)
     return fig
 
@@ -442,18 +522,42 @@ def mark(fig: Figure, text: str) -> Figure:
     return fig
 
 
-def save(fig: Figure, path: str | Path) -> Path:
-    """Write a PNG; one of photos, larger than 150 kB, with a palette of 256 colours."""
-    path = Path(path)
+def png(fig: Figure) -> bytes:
+    """A PNG with a palette, which is a third as large; photos and gradients keep all their colours up to 150 kB."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     data = buffer.getvalue()
-    if len(data) > 150_000:
-        picture, small = Image.open(buffer).convert("RGB"), io.BytesIO()
-        palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(small, "png", optimize=True)
-        data = min(data, small.getvalue(), key=len)
-    path.write_bytes(data)
+    few = Image.open(buffer).convert("RGB").getcolors(FEW) is not None
+    return smaller(data) if few or len(data) > 150_000 else data
+
+
+def svg(fig: Figure) -> bytes:
+    """An SVG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "dlcourse"}):
+        fig.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def smaller(data: bytes, colours: int = 256) -> bytes:
+    """A PNG with a palette of that many colours, white among them; as it was where that doesn't help."""
+    picture, small = Image.open(io.BytesIO(data)).convert("RGB"), io.BytesIO()
+    if picture.getcolors(FEW):  # lines and text: every colour is nearly one of the palette's
+        reduced = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    else:
+        palette = picture.quantize(colours, method=Image.Quantize.FASTOCTREE)
+        reduced = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    entries = np.array(reduced.getpalette()).reshape(-1, 3)
+    entries[entries.sum(1).argmax()] = 255
+    reduced.putpalette(entries.reshape(-1).tolist())
+    reduced.save(small, "png", optimize=True)
+    return min(data, small.getvalue(), key=len)
+
+
+def save(fig: Figure, path: str | Path) -> Path:
+    """Write a PNG, or an SVG where the name ends so."""
+    path = Path(path)
+    path.write_bytes(svg(fig) if path.suffix == ".svg" else png(fig))
     return path
 
 
@@ -495,6 +599,17 @@ def bare(ax: Axes) -> None:
     ax.set_axis_off()
 
 
+def legend(ax: Axes, wanted: bool) -> None:
+    """The names of bars above the axes at the right, each once."""
+    if wanted:
+        handles, names = ax.get_legend_handles_labels()
+        once = dict(sorted(zip(names, handles, strict=True), key=lambda entry: entry[0] == "published"))
+        ax.legend(
+            list(once.values()), list(once), loc="lower right", bbox_to_anchor=(1, 1), ncols=len(once),
+            frameon=False, fontsize=SMALL, handlelength=1,
+        )  # fmt: skip
+
+
 def numbers(values: Sequence[float | None] | Sequence[float] | Array) -> Array:
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
@@ -531,7 +646,7 @@ def label_ends(ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Seq
             ends.append((0.0, name, colour))
     ends.sort(key=lambda e: e[0])
     gap = 0.145 / (inches - 0.9)  # a line of text, in heights of the axes
-    heights = [height for height, _, _ in ends]
+    heights = [min(max(height, 0.0), 1.0) for height, _, _ in ends]
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + gap)
     for i in range(len(heights) - 1, -1, -1):

@@ -52,9 +52,11 @@ def data_facts(data: DataModule) -> dict[str, Any]:
     """What result.json says about data that have been read."""
     assert data.provenance is not None
     about = dict(vars(data.provenance))
-    first, _ = data.splits["train"][0]
+    first, _ = data.stored["train"][0]
     about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
     about |= {"stored_shape": list(first.shape), "statistics": data.statistics}
+    if data.encoder is not None:
+        about["encoder"] = {"is": data.encoder.words, "config_hash": data.encoder.config_hash}
     return about | {split: len(examples) for split, examples in data.splits.items()}
 
 

@@ -1,4 +1,4 @@
-"""`python -m dlcourse.train [GROUP=OPTION] [KEY=VALUE]`: train one run, or with -m a sweep of runs."""
+"""`python -m dlcourse.train [GROUP=OPTION] [KEY=VALUE]`: train one run, with -m a sweep, with study=NAME a study."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcourse import cli, runs
-from dlcourse.commandline import check_overrides
+from dlcourse.commandline import check_overrides, sweep_values
 from dlcourse.config import conf_dir, resolved
 from dlcourse.errors import InputError, first_line
 from dlcourse.rules import check
@@ -63,6 +63,9 @@ def main(argv: list[str]) -> None:
     failures.clear()
     mistakes.clear()
     given = get_args_parser().parse_args(argv)
+    if not given.help and any(override.startswith("study=") for override in given.overrides):
+        study(given.overrides)
+        return
     checked = not (given.help or given.hydra_help or given.shell_completion)
     # Other configs than ours: Hydra knows them, and ddp starts its processes so.
     checked &= not (given.config_path or given.config_name or given.config_dir)
@@ -81,6 +84,26 @@ def main(argv: list[str]) -> None:
     if failures:
         print(f"error: failed runs: {len(failures)}; see train.log in the directory of each", file=sys.stderr)
         sys.exit(min(failures))
+
+
+def study(arguments: list[str]) -> None:
+    """Run what is missing of a study and write its report: study=COURSE/NAME [budget=quick] [KEY=VALUE]."""
+    overrides = sweep_values(arguments)
+    name, budget = overrides.pop("study"), overrides.pop("budget", "full")
+    if budget not in ("full", "quick"):
+        raise InputError(f"budget must be full or quick, got {budget!r}")
+    quick = budget == "quick"
+    from dlcourse.studies.study import load  # pandas and torch, in this order, cost those who don't need them
+
+    load(name)
+    folder = overrides.pop("hydra.sweep.dir", f"outputs/studies/{name}{'-quick' if quick else ''}")
+    from dlcourse.studies.runner import run_study
+
+    command = shlex.join(["python", "-m", "dlcourse.train", *arguments])
+    failed = run_study(name, overrides, quick, Path(folder).absolute(), command)
+    if failed:
+        print(f"error: failed runs: {failed}; the same command tries them again", file=sys.stderr)
+        sys.exit(1)
 
 
 def refuse_used(overrides: list[str]) -> None:

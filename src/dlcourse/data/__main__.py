@@ -74,6 +74,8 @@ def show(entry: Source, root: Path | None) -> None:
 
 def state(entry: Source, root: Path | None) -> tuple[str, str]:
     """What `load` would find without downloading, and where."""
+    if entry.drawn:
+        return "drawn", "by the course's rule"
     for place in (place.resolve() for place in search_path(entry, root)):
         try:
             if raw_files(entry, place):
@@ -96,6 +98,7 @@ def state(entry: Source, root: Path | None) -> tuple[str, str]:
 
 def fetch_source(entry: Source, root: Path | None) -> None:
     """Downloads what is missing; nothing if the data set is there in another form."""
+    check_files(entry)
     if not entry.files:
         raise InputError(f"{entry.name} has no download: put {entry.expects} in a folder and give data.root=DIR")
     places = [root] if root is not None else search_path(entry, None)
@@ -112,6 +115,7 @@ def verify_source(entry: Source, root: Path | None) -> None:
 
     Raises DamagedFileError if one is damaged; where several are, those before the last are printed as errors too.
     """
+    check_files(entry)
     places = search_path(entry, root)
     if not places:
         raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}")
@@ -138,6 +142,11 @@ def verify_source(entry: Source, root: Path | None) -> None:
         print(f"error: {damage}", file=sys.stderr)
     if errors:
         raise errors[-1]
+
+
+def check_files(entry: Source) -> None:
+    if entry.drawn:
+        raise InputError(f"{entry.name} has no files: it is drawn by the course's rule")
 
 
 def grade(entry: Source, path: Path) -> str:

@@ -8,18 +8,19 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from dlcourse.data.tensors import Provenance, Splits, Tensors
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-VERSION = 2  # raise it when a reader's result for the same raw files changes
+VERSION = 3  # raise it when a reader's result for the same raw files changes
 
 
 def cache_dir() -> Path:
@@ -49,18 +50,15 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
     fingerprint=None accepts any (the raw files are gone). verified=True refuses a data set that was prepared
     without checking its raw files.
     """
-    try:
-        if not path.is_file():
-            return None
-        saved: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
+
+    def splits(saved: dict[str, Any]) -> Splits | None:
         if fingerprint not in (None, saved["fingerprint"]) or (verified and not saved["verified"]):
             return None
         tensors = {name: Tensors(x, y) for name, (x, y) in saved["splits"].items()}
         provenance = Provenance(**saved["provenance"])
         return Splits(tensors["train"], tensors.get("val"), tensors["test"], saved["classes"], provenance)
-    except Exception as error:  # torch.load fails in many ways on a damaged file, which can always be made again
-        log.warning("%s is damaged (%s): preparing the data again", path, type(error).__name__)
-        return None
+
+    return read(path, splits)
 
 
 def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) -> None:
@@ -76,6 +74,20 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
         "classes": list(splits.classes),
         "provenance": asdict(splits.provenance),
     }
+    save(path, saved)
+
+
+def read(path: Path, parse: Callable[[dict[str, Any]], T]) -> T | None:
+    """`parse` of what was saved at `path`, mapped into memory; None where there is nothing, or a damaged file."""
+    try:
+        return parse(torch.load(path, weights_only=True, mmap=True)) if path.is_file() else None
+    except Exception as error:  # torch.load fails in many ways on a damaged file, which can always be made again
+        log.warning("%s is damaged (%s): preparing the data again", path, type(error).__name__)
+        return None
+
+
+def save(path: Path, saved: dict[str, Any]) -> None:
+    """Writes tensors and plain values to `path`, whole or not at all; failing to is only a warning."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

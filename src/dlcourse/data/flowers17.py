@@ -5,10 +5,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from dlcourse.data import synthetic
-from dlcourse.data.photos import decode_all, not_an_image
+from dlcourse.data.photos import decode_all, shorter_sides
 from dlcourse.data.raw import File, Options, Reading, Source, Split, damaged, hash_file, stratified
 
 CLASSES = [
@@ -84,14 +83,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
 def unpacked_origin(photos: list[Path]) -> str:
     """What can be said of photos that no hash is known of: they may be reduced in size, or repacked."""
-    sides = []
-    for path in photos:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except Exception as error:  # Pillow's decoders raise nearly anything
-            raise not_an_image(path, error) from error
-    side = int(np.median(sides))
+    side = int(np.median(shorter_sides(photos)))
     if side < SIDE - 20:
         return f"not the published files: their shorter side is {side} pixels instead of {SIDE}"
     return f"unpacked, so not recognisable as the published files: those are known by {ARCHIVE.name} only"

@@ -1,9 +1,11 @@
 """The one LightningDataModule: any reader's tensors as seeded, batched, normalised and augmented examples."""
 
+import hashlib
 import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, count, islice
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from dlcourse.data.augment import build_augment
+from dlcourse.data.encoded import Encoder, encoded
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
 from dlcourse.errors import InputError, or_list
@@ -168,6 +171,8 @@ class DataModule(L.LightningDataModule):
         device: str = "auto",
         workers: int | None = None,
         memory_limit: float = 4e9,
+        encoder: str | None = None,
+        of: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -193,8 +198,11 @@ class DataModule(L.LightningDataModule):
         self.class_count = classes
         self.classes: list[str] = []
         self.splits: dict[str, Examples] = {}
+        self.stored: dict[str, Examples] = {}  # as they were read: the same, unless those are codes
+        self.encoder: Encoder | None = None  # what data.encoder names; data know no network, so it is put there
         self.provenance: Provenance | None = None
         self.statistics: dict[str, list[float]] | None = None
+        self._whole: tuple[Tensor, ...] | None = None  # the one training batch, where all batches are the same
         self._scale: float | Tensor = 1 / 255 if normalize == "unit" else 1.0
         self._offset: Tensor | None = None
         if normalize == "symmetric":
@@ -227,9 +235,20 @@ class DataModule(L.LightningDataModule):
                 generator = Generator().manual_seed(mix(SPLIT_SEED, 1))
                 chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit].sort().values]
             splits[split] = Examples(store, chosen, _renumber(store.y[chosen], kept, len(data.classes)))
+        self.stored = dict(splits)
+        self._origin = {id(store): name for name, store in vars(data).items()}
+        if self.encoder is not None:
+            self.encoder.fit(splits["train"])
+            splits = self._encoded(self.encoder, SPLITS)
+            self.provenance = replace(
+                data.provenance,
+                comparable=data.provenance.comparable and self.encoder.comparable,
+                detail=f"codes of {self.shape[0]} numbers by {self.encoder.words}, of {data.provenance.detail}",
+                files=data.provenance.files | self.encoder.files,
+            )
         first, _ = splits["train"].__getitems__(torch.tensor([0]))
         self._check_shape(first)
-        if first.dtype != torch.uint8 and (self.normalize not in ("unit", "none") or self.augment):
+        if first.dtype != torch.uint8 and (self.normalize in ("symmetric", "imagenet") or self.augment):
             raise InputError(
                 f"data.normalize={self.normalize} and data.augment are for images, {self.name} has vectors"
             )
@@ -237,6 +256,23 @@ class DataModule(L.LightningDataModule):
             mean, std = _statistics(splits["train"])
             self.normalize_with(mean.tolist(), std.tolist())
         self.splits = splits
+
+    def _encoded(self, encoder: Encoder, splits: Sequence[str]) -> dict[str, Examples]:
+        """The codes of the examples that are stored, by split."""
+        assert self.provenance is not None
+        options = {k: v for k, v in self.read_options.items() if k not in ("root", "source", "memory_limit")}
+        read = self.reader, options, self.provenance.source, self.provenance.detail, self.provenance.files
+        out = {}
+        for split in splits:
+            e = self.stored[split]
+            which = hashlib.sha256(e.index.numpy().tobytes()).hexdigest()
+            codes = encoded(e, encoder, *read, self._origin[id(e.store)], which)
+            out[split] = Examples(Tensors(codes, e.y), torch.arange(len(e)), e.y)
+        return out
+
+    def encode_with(self, encoder: Encoder, splits: Sequence[str]) -> None:
+        """From now on give what an encoder makes of these splits' examples; `stored` stay what they are."""
+        self.splits |= self._encoded(encoder, splits)
 
     def _kept(self, classes: list[str]) -> list[int]:
         """The numbers of the classes that are kept, each given by its name (in any case) or else its number."""
@@ -312,11 +348,17 @@ class DataModule(L.LightningDataModule):
     # --- from stored to what a network sees ---
 
     def normalize_with(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Normalise with this mean and deviation [C] of values in [0, 1]; kept as `statistics`, to be written down."""
+        """Normalise with this mean and deviation, kept as `statistics` to be written down.
+
+        mean, std: [C], of pixels in [0, 1]; of vectors [D], of their numbers.
+        """
         self.statistics = {"mean": list(mean), "std": list(std)}
         deviation = torch.tensor(std)
-        self._scale = (1 / (255 * deviation))[:, None, None]
-        self._offset = (-torch.tensor(mean) / deviation)[:, None, None]
+        self._offset = -torch.tensor(mean) / deviation
+        if len(self.shape) == 1:
+            self._scale = 1 / deviation
+        else:
+            self._scale, self._offset = (1 / (255 * deviation))[:, None, None], self._offset[:, None, None]
 
     def _resized(self, x: Tensor) -> Tensor:
         if self.resize is None or x.dim() != 4 or x.shape[-1] == self.resize:
@@ -329,11 +371,13 @@ class DataModule(L.LightningDataModule):
     def transform(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """What the network sees of stored examples; augmented if a generator is given.
 
-        x: uint8 [B, C, H, W] gives float32; vectors float32 [B, D] are left as they are.
+        x: uint8 [B, C, H, W] gives float32; float32 (vectors [B, D], or what a backbone gives) is left as it is, unless
+        vectors are to be standardised.
         """
-        if x.dtype != torch.uint8:
+        vectors = len(self.shape) == 1 and self.statistics is not None
+        if x.dtype != torch.uint8 and not vectors:
             return x
-        x = self._resized(x).float()
+        x = self._resized(x).float() if x.dtype == torch.uint8 else x.clone()  # the rest works in place
         if self._offset is not None and self._offset.device != x.device:
             assert isinstance(self._scale, Tensor)
             self._scale, self._offset = self._scale.to(x.device), self._offset.to(x.device)
@@ -352,6 +396,9 @@ class DataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         x, *rest = batch
         trainer, generator = self.trainer, None
+        constant = self.batch_size == "all" and not (self.shuffle or self.augment) and trainer and trainer.training
+        if constant and self._whole is not None:  # each batch is this one: half of the time of a small net's epoch
+            return self._whole
         if self.augment and trainer is not None and trainer.training:
             step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             seed = mix(self.seed, trainer.current_epoch, step, trainer.global_rank, 2)
@@ -359,6 +406,8 @@ class DataModule(L.LightningDataModule):
         x = self.transform(x, generator)
         if trainer is not None:  # bytes have only now become numbers of the precision that the network has
             x = trainer.precision_plugin.convert_input(x)
+        if constant:
+            self._whole = (x, *rest)
         return x, *rest
 
     # --- loaders ---
@@ -440,11 +489,13 @@ def _renumber(y: Tensor, kept: list[int], classes: int) -> Tensor:
 
 
 def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [C] of all pixels of a channel, of values in [0, 1]."""
+    """Mean and deviation [C] of all pixels of a channel, of values in [0, 1]; of vectors [D]."""
     total = square = torch.zeros((), dtype=torch.float64)
     n = 0
     for batch in torch.arange(len(examples)).split(1000):
-        x = examples.__getitems__(batch)[0].double().div(255)
-        total, square, n = total + x.sum((0, 2, 3)), square + x.square().sum((0, 2, 3)), n + x[:, 0].numel()
+        x = examples.__getitems__(batch)[0]
+        x = (x.double().div(255) if x.dtype == torch.uint8 else x.double()).transpose(0, 1).flatten(1)
+        total, square, n = total + x.sum(1), square + x.square().sum(1), n + x.shape[1]
     mean = total / n
-    return mean.float(), (square / n - mean.square()).clamp_min(1e-12).sqrt().float()
+    std = (square / n - mean.square()).clamp_min(0).sqrt().float()
+    return mean.float(), std.where(std > 1e-6, 1.0)  # a number that is always the same becomes 0

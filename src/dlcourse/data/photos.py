@@ -92,6 +92,18 @@ def check_headers(paths: Sequence[Path], threads: int) -> None:
             pass
 
 
+def shorter_sides(paths: Sequence[Path]) -> list[int]:
+    """Each photo's shorter side in pixels, from its header alone; the first file that isn't an image's raises."""
+    sides = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+        except Exception as error:  # Pillow's decoders raise nearly anything
+            raise not_an_image(path, error) from error
+    return sides
+
+
 @dataclass(frozen=True)
 class PhotoStore:
     """Photos on disk, decoded on demand: a Store that workers can share.

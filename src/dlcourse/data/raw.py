@@ -45,19 +45,25 @@ class File:
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader is asked for. size (pixels) and channels concern photos, which `threads` threads decode."""
+    """What a reader is asked for. size (pixels) and channels concern photos, which `threads` threads decode.
+
+    draw, function, noise concern data sets that are drawn: which draw, of which function, and the targets' noise.
+    """
 
     size: int = 0
     channels: int = 3
     verify: bool = True
     threads: int = 1
+    draw: int = 0
+    function: str = "linear"
+    noise: float = 0.01
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A data set as its reader returns it: for each split x and labels int64 [N].
+    """A data set as its reader returns it: for each split x and labels int64 [N], or targets float32 [N, K].
 
-    x: uint8 [N, C, H, W], or the paths of photos, which `sources.load` decodes to the requested size.
+    x: uint8 [N, C, H, W], float32 [N, D], or the paths of photos, which `sources.load` decodes to the requested size.
     val: None where the data set has no validation set. comparable, detail, files: see Provenance.
     """
 
@@ -81,6 +87,7 @@ class Source:
     folders: the names its folder may have under $DLCOURSE_DATA; a download goes to the first.
     stand_in: what is used when the data set is not available; stand_in_files: what that is made from.
     size: the default side of decoded photos, in pixels; None where the images have a fixed size.
+    drawn: it has no files, `read` draws it by a rule.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Source:
     stand_in: Callable[[Options], Reading] | None = None
     stand_in_files: Callable[[], list[Path]] = list
     size: int | None = None
+    drawn: bool = False
 
 
 class DamagedFileError(InputError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dlcourse.data import cifar10, flowers17, folder, mnist, nist36, sun
+from dlcourse.data import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
 from dlcourse.data.listing import listing_hash
 from dlcourse.data.photos import PhotoStore, check_headers, decode_all
@@ -18,7 +18,7 @@ from dlcourse.errors import InputError, did_you_mean, or_list
 
 log = logging.getLogger(__name__)
 
-READERS = (mnist, nist36, cifar10, flowers17, sun, folder)
+READERS = (mnist, nist36, cifar10, flowers17, sun, functions, clusters, folder)
 SOURCES: dict[str, Source] = {reader.SOURCE.name: reader.SOURCE for reader in READERS}
 
 
@@ -30,8 +30,11 @@ def load(
     verify: bool = True,
     memory_limit: float = 4e9,
     channels: int = 3,
+    draw: int = 0,
+    function: str = "linear",
+    noise: float = 0.01,
 ) -> Splits:
-    """A data set's splits as uint8 tensors.
+    """A data set's splits as tensors.
 
     name: a key of SOURCES.
     root: the folder with its raw files; None looks in $DLCOURSE_DATA, then downloads if it may.
@@ -39,6 +42,7 @@ def load(
     size, channels: photos become [channels, size, size]; by default 224 and 3 (RGB), 1 is grey.
     verify: refuse raw files in a known form whose content isn't the published one.
     memory_limit: bytes; photos that take more are read on demand (PhotoStore) and not cached.
+    draw, function, noise: of a data set that is drawn, whatever `source` is (see its reader).
 
     Raises InputError where none of these is available, and for a damaged raw file. $DLCOURSE_OFFLINE=1
     prevents downloads.
@@ -53,8 +57,14 @@ def load(
         raise InputError(f"data.size={size} should be a number of pixels, 1 or more")
     if channels not in (1, 3):
         raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB)")
-    options = Options(size or entry.size or 0, channels if entry.size else 0, verify, os.cpu_count() or 1)
+    options = Options(
+        size or entry.size or 0, channels if entry.size else 0, verify, os.cpu_count() or 1, draw, function, noise
+    )
 
+    if entry.drawn:
+        if root is not None:
+            raise InputError(f"data.root={root}: {name} has no files, it is drawn by a rule")
+        return assemble(entry, entry.read(Path(), [], options), options, memory_limit, None)
     if source == "stand-in":
         return stand_in(entry, options, "as data.source=stand-in asks")
     roots = search_path(entry, root)
@@ -162,10 +172,11 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
     files = dict(reading.files)
     if lines:
         files[f"listing of {len(lines)} photos"] = listing_hash(lines)
+    real = entry.drawn or root is not None
     provenance = Provenance(
         name=entry.name,
-        source="real" if root else "stand-in",
-        comparable=reading.comparable and root is not None,
+        source="real" if real else "stand-in",
+        comparable=reading.comparable and real,
         detail=reading.detail,
         root=str(root) if root else None,
         files=files,

@@ -6,6 +6,7 @@ import numpy as np
 
 from dlcourse.data import synthetic
 from dlcourse.data.listing import list_photos
+from dlcourse.data.photos import shorter_sides
 from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, hash_file
 
 # The course's classes in its order, and the folders of SUN397 they are drawn from (all kinds of desert and waterfall).
@@ -55,16 +56,28 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
             wanted = f"{len(paths)} class numbers from 0 to 7, one for each line of {names.name}"
             raise DamagedFileError(f"should hold {wanted}", labels)
         parts.append((paths, y))
-    comparable = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
+    complete = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
+    side = reduced_to([*parts[0][0], *parts[1][0]]) if complete else None
+    detail = "the course's photos and split, 1,177/400" if complete else "photos with lists in the course's form"
     return Reading(
         train=parts[0],
         val=None,
         test=parts[1],
         classes=list(CLASSES),
-        comparable=comparable,
-        detail="the course's photos and split, 1,177/400" if comparable else "photos with lists in the course's form",
+        comparable=complete and side is None,
+        detail=f"{detail}; photos reduced to a shorter side of {side} pixels" if side else detail,
         files={path.name: hash_file(path) for path in files[:4]},
     )
+
+
+def reduced_to(photos: list[Path]) -> int | None:
+    """The shorter side to which somebody reduced the photos: the largest there is, where most of them have it.
+
+    The photos of SUN are of many sizes, none of which most of them have.
+    """
+    sides = shorter_sides(photos)
+    largest = max(sides)
+    return largest if sides.count(largest) > len(sides) / 2 else None
 
 
 def read_text(path: Path) -> str:

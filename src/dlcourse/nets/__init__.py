@@ -7,13 +7,17 @@ from dlcourse.nets.autoencoder import Autoencoder
 from dlcourse.nets.cnn import CNN
 from dlcourse.nets.layers import activations, initialisations, initialise
 from dlcourse.nets.mlp import MLP
+from dlcourse.nets.neighbours import Neighbours
 from dlcourse.nets.pretrained import Pretrained, find_weights, read_weights
+from dlcourse.nets.toy import ToyConvNet
 
 __all__ = [
     "CNN",
     "MLP",
     "Autoencoder",
+    "Neighbours",
     "Pretrained",
+    "ToyConvNet",
     "activations",
     "find_weights",
     "initialisations",

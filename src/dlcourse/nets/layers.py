@@ -26,8 +26,9 @@ initialisations: dict[str, Callable[[Tensor, float | None], Tensor]] = {
     "zeros": lambda w, _: nn.init.zeros_(w),
     "normal": lambda w, std: nn.init.normal_(w, std=0.05 if std is None else std),
     "uniform": lambda w, bound: nn.init.uniform_(w, *((-0.05, 0.05) if bound is None else (-bound, bound))),
+    "positive": lambda w, bound: nn.init.uniform_(w, 0.0, 0.05 if bound is None else bound),
 }
-SCALED = ("normal", "uniform")
+SCALED = ("normal", "uniform", "positive")
 
 
 def initialise(module: nn.Module, init: str = "default") -> None:
@@ -37,6 +38,7 @@ def initialise(module: nn.Module, init: str = "default") -> None:
     xavier: Glorot uniform, ±sqrt(6 / (fan in + fan out)), as Keras. xavier_normal: normal, same variance.
     he: normal with variance 2 / fan in. zeros: all 0.
     normal: N(0, 0.05²), or N(0, s²) as `normal:s`. uniform: U(-0.05, 0.05), or U(-b, b) as `uniform:b`.
+    positive: U(0, 0.05), or U(0, b) as `positive:b`.
     """
     if init == "default":
         return
@@ -54,7 +56,7 @@ def initialise(module: nn.Module, init: str = "default") -> None:
         if not (0 <= scale < math.inf):
             raise ValueError(f"init: the number after {name}: is its scale, 0 or more, not {text!r}")
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             with torch.no_grad():
                 initialisations[name](layer.weight, scale)
                 if layer.bias is not None:

@@ -2,8 +2,9 @@
 
 from dlcourse.tasks.classify import Classify
 from dlcourse.tasks.finetune import Finetune
+from dlcourse.tasks.neighbours import Memorise
 from dlcourse.tasks.reconstruct import Reconstruct
 from dlcourse.tasks.regress import Regress
 from dlcourse.tasks.task import Task
 
-__all__ = ["Classify", "Finetune", "Reconstruct", "Regress", "Task"]
+__all__ = ["Classify", "Finetune", "Memorise", "Reconstruct", "Regress", "Task"]

@@ -53,7 +53,7 @@ class Classify(Task):
 
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, y = batch
-        logits = self.net(x)
+        logits = self(x)
         if logits.shape[1] != self.outputs:
             raise InputError(
                 f"model.net gives {logits.shape[1]} numbers an image, model.loss={self.hparams['loss']} with "
@@ -81,7 +81,7 @@ class Classify(Task):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""
-        logits = self.net(x).float()
+        logits = self(x).float()
         if self.binary:
             p = torch.sigmoid(logits)
             return torch.cat([1 - p, p], dim=1)

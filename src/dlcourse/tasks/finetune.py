@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dlcourse.errors import InputError
@@ -9,12 +10,13 @@ from dlcourse.tasks.classify import Classify
 
 
 class Finetune(Classify):
-    """A classifier whose net has a pretrained `backbone` and a new `head`.
+    """A classifier whose net has a pretrained `backbone` and a new `head`: `net(x)` is `head(features(x))`.
 
     train: `head`: the backbone stays as it is, in evaluation mode, so that its batch norms' statistics stay too.
         `all`: everything at one learning rate.
         `head_then_all`: the head for `head_epochs`, then everything, the backbone at `backbone_lr` times the
         rate.
+    cache_features: with `train: head`, the backbone sees each image once, where that can be done; nothing else changes.
     """
 
     def __init__(
@@ -29,9 +31,12 @@ class Finetune(Classify):
         train: str = "head",
         head_epochs: int = 3,
         backbone_lr: float = 0.1,
+        cache_features: bool = True,
     ) -> None:
         super().__init__(net, optimizer, schedule, monitor, loss, reduction, classes)
         self.plan, self.head_epochs, self.backbone_lr = train, head_epochs, backbone_lr
+        self.cache_features = cache_features
+        self.on_features = False  # what comes in has been through the backbone already
         self.frozen = False
         self._freeze(train != "all")
 
@@ -40,6 +45,15 @@ class Finetune(Classify):
         backbone = self.net.backbone
         assert isinstance(backbone, nn.Module)
         return backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.on_features:
+            return super().forward(x)
+        head = self.net.head
+        assert isinstance(head, nn.Module)
+        # as the backbone gives maps, so that dropout draws for each number what it would have drawn
+        out: Tensor = head(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x)
+        return out
 
     def _freeze(self, frozen: bool) -> None:
         self.frozen = frozen

@@ -1,0 +1,87 @@
+"""`python -m dlcourse.report DIR... [out=DIR]`: tables and figures of any runs, as html, md and csv."""
+
+import logging
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from dlcourse import cli, runs
+from dlcourse.errors import InputError
+
+log = logging.getLogger(__name__)
+
+USAGE = """
+python -m dlcourse.report DIR... [out=DIR]
+
+Puts runs side by side: what differs in their configs, what came out, means over seeds, learning curves, the confusion
+matrix of the best. DIR: a run, or a directory with runs anywhere below it, as a sweep's or a study's.
+out: where report.html, report.md, table.csv and figures/ go, otherwise outputs/reports/<date>.
+"""
+
+
+def main(argv: list[str]) -> Path:
+    tops = [word for word in argv if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
+    given = cli.arguments([word for word in argv if word not in tops], USAGE, (), ("out",))
+    out = Path(given.get("out", Path("outputs", "reports", time.strftime("%Y-%m-%d_%H-%M-%S")))).expanduser()
+    if not tops:
+        raise InputError("of which runs? Name one or more directories (see --help)")
+    if out.is_file() or (out / runs.RESULT).exists():
+        raise InputError(f"out={out} is a {'file' if out.is_file() else 'run'}: name another directory")
+    found = find(tops)
+    if not found:
+        raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
+
+    from dlcourse import page
+    from dlcourse.studies.overview import overview, read
+
+    records, left_out = read(found)
+    for text in left_out:
+        log.warning("left out: %s", text)
+    if not records:
+        raise InputError(
+            "no run is left: " + ("the only one" if len(found) == 1 else f"none of {len(found)}") + " is whole"
+        )
+    report = overview(records, left_out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
+    page.write(report, out)
+    summary = next(item for item in report.items if isinstance(item, page.Table))
+    log.info("%s\n%s", summary.title, plain(page.grid(summary.frame), shutil.get_terminal_size().columns))
+    log.info("report: %s", shlex.quote(str(out / page.HTML)))
+    return out
+
+
+def find(tops: Iterable[str]) -> list[Path]:
+    """Every run directory (whole or not) that is, or is below, one of some directories; each once."""
+    found: dict[Path, Path] = {}
+    for top in tops:
+        path = Path(top).expanduser()
+        if not path.is_dir():
+            raise InputError(f"{top}: {'that is a file, not a' if path.is_file() else 'there is no such'} directory")
+        for folder, inside, files in os.walk(path):
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+            if {runs.RESULT, runs.CONFIG} & set(files):
+                found.setdefault(Path(folder).resolve(), Path(folder))
+                inside.clear()
+    return list(found.values())
+
+
+def plain(grid: tuple[list[str], list[list[str]], list[bool]], width: int, height: int = 40) -> str:
+    """A table as text for a terminal; columns and rows that have no room are left out, which is said."""
+    header, rows, numbers = grid
+    columns = list(zip(header, *rows[:height], strict=True))
+    lines = [""] * len(columns[0])
+    for i, column in enumerate(columns):
+        wide = max(map(len, column))
+        if i and len(lines[0]) + 2 + wide > width - (0 if i == len(columns) - 1 else 5):
+            lines = [f"{line}  ..." for line in lines]
+            break
+        parts = [text.rjust(wide) if numbers[i] else text.ljust(wide) for text in column]
+        lines = [f"{line}  {part}" if i else part for line, part in zip(lines, parts, strict=True)]
+    more = [f"... and {len(rows) - height} more"] if len(rows) > height else []
+    return "\n".join([*map(str.rstrip, lines), *more])
+
+
+if __name__ == "__main__":
+    cli.run(main)

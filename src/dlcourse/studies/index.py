@@ -1,0 +1,185 @@
+"""Finished reports, published: copied to docs/reports, an index of all claims beside them, a summary in the README."""
+
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+from dlcourse.errors import InputError
+from dlcourse.figures import smaller
+from dlcourse.page import MD, SIGNS, VERDICTS, Finding, escaped, md_table, verdict_word, write_bytes
+from dlcourse.studies.study import load, names
+from dlcourse.studies.verdict import Verdict, no_verdict
+
+INDEX = "README.md"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+LIMIT = 15_000_000  # bytes of all that is published
+EVIDENCE = 180  # characters of it in the index
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study found. banner: what has to be said about its data; page: whether its report is published."""
+
+    study: str
+    title: str
+    findings: list[Finding]
+    banner: list[str] = field(default_factory=list)
+    page: bool = True
+
+
+def publish(studies: Path, target: Path, readme: Path) -> tuple[list[str], list[str]]:
+    """Copy every finished full report of `studies` into `target`, then write its index and the README's section.
+
+    Returns the names of the studies that were copied, and a sentence for each one that was not.
+    """
+    if BEGIN not in (text := _read(readme)) or END not in text:
+        raise InputError(f"{readme} has no place for the results: the lines {BEGIN} and {END}")
+    target.mkdir(parents=True, exist_ok=True)
+    copied, left_out = [], []
+    for report in sorted(studies.glob(f"*/*/report/{MD}")):
+        folder = report.parent
+        name = folder.parent.relative_to(studies).as_posix()
+        if reason := unfinished(folder):
+            left_out.append(f"{name}: {reason}")
+        else:
+            copy(folder, target, name)
+            copied.append(name)
+    found = published(target)
+    write_bytes(target / INDEX, index(found).encode())
+    write_bytes(readme, section(text, summary(found, relpath(target, readme.parent))).encode())
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    if size > LIMIT:
+        left_out.append(f"{target} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
+    return copied, left_out
+
+
+def unfinished(folder: Path) -> str:
+    """Why a report is not to be published, empty where it is."""
+    if not (folder / VERDICTS).is_file():
+        return "its report gives no verdicts"
+    about = verdicts(folder / VERDICTS)
+    if about.get("budget") != "full":
+        return "run with a small budget"
+    if about["done"] < about["runs"]:
+        return f"{about['done']} of {about['runs']} runs are done"
+    if about["overrides"]:
+        return f"run with {', '.join(about['overrides'])} of the command line instead of the study's"
+    return ""
+
+
+def copy(folder: Path, target: Path, name: str) -> None:
+    """report.md as target/NAME.md, what it shows and verdicts.json in target/NAME/; pictures with fewer colours."""
+    stem = name.rsplit("/", 1)[-1]
+    inside = target / name
+    inside.mkdir(parents=True, exist_ok=True)
+    files = {VERDICTS: (folder / VERDICTS).read_bytes()}
+    files |= {png.name: smaller(png.read_bytes(), colours=128) for png in sorted((folder / "figures").glob("*.png"))}
+    for file, data in files.items():
+        write_bytes(inside / file, data)
+    for old in set(inside.iterdir()) - {inside / file for file in files}:
+        old.unlink()
+    text = re.sub(r"\]\(figures/([^)]+\.png)\)", rf"]({stem}/\1)", _read(folder / MD))
+    write_bytes(target / f"{name}.md", f"[All claims]({relpath(target / INDEX, inside.parent)})\n\n{text}".encode())
+
+
+def published(target: Path) -> list[Found]:
+    """What the published reports say; the claims of studies without one are `not run`."""
+    found = {}
+    for name in names():
+        study = load(name)
+        findings = [Finding(c.text, c.where, no_verdict(""), c.check) for c in study.claims]
+        found[name] = Found(name, study.title, findings, page=False)
+    for path in sorted(target.glob(f"*/*/{VERDICTS}")):
+        name = path.parent.relative_to(target).as_posix()
+        about = verdicts(path)
+        found[name] = Found(name, about["title"], [finding(claim) for claim in about["claims"]], about["banner"])
+    return [found[name] for name in sorted(found)]
+
+
+def verdicts(path: Path) -> dict[str, Any]:
+    """A verdicts.json. Raises InputError for one that is damaged."""
+    try:
+        about = json.loads(_read(path))
+        if not {"title", "banner", "claims", "runs", "done", "overrides"} <= about.keys():
+            raise ValueError
+        for claim in about["claims"]:
+            finding(claim)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: it is not what a study writes") from error
+    return {str(key): value for key, value in about.items()}
+
+
+def finding(claim: dict[str, str]) -> Finding:
+    return Finding(claim["text"], claim["where"], Verdict(claim["kind"], claim["evidence"]), claim["check"])
+
+
+def index(found: Sequence[Found]) -> str:
+    """The table of all claims, a row each."""
+    rows = [
+        [
+            link(study),
+            escaped(f.text),
+            f"**{verdict_word(f.verdict.kind)}**",
+            escaped(textwrap.shorten(f.verdict.evidence, EVIDENCE, placeholder=" …")),
+        ]
+        for study in found
+        for f in study.findings
+    ]
+    parts = [
+        "# What the reports claim, and what came out",
+        f"{len(rows)} claims and questions: {counts(found)}. Each page has the tables, the figures and the deviations "
+        "behind its verdicts.",
+        "A claim is *reproduced* where it holds here too, *beaten* where its figure is exceeded by more than the "
+        "noise, *refuted* where it doesn't hold, *not comparable* where data or weights are not the published ones. "
+        "A question is one that the report leaves open.",
+        md_table(["study", "claim", "verdict", "evidence"], rows),
+    ]
+    notes = [f"- {link(study)}: {escaped(sentence)}" for study in found for sentence in study.banner]
+    if notes:
+        parts += ["## Notes", "\n".join(notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(found: Sequence[Found], where: str) -> str:
+    """The table in short, a row a study, as the README has it. where: the folder of the reports, from there."""
+    total = kinds(found)
+    rows = []
+    for study in found:
+        count = kinds([study])
+        rows.append([link(study, f"{where}/"), escaped(study.title), *(str(count[kind] or "") for kind in total)])
+    table = md_table(["study", "what", *map(verdict_word, total)], rows, [False, False, *[True] * len(total)])
+    sentence = f"{total.total()} claims and questions: {counts(found)}."
+    return f"{sentence} [Every claim with its evidence]({where}/{INDEX}).\n\n{table}"
+
+
+def kinds(found: Sequence[Found]) -> Counter[str]:
+    """How often each kind of verdict was given, in the order of SIGNS."""
+    given = Counter(f.verdict.kind for study in found for f in study.findings)
+    return Counter({kind: given[kind] for kind in SIGNS if given[kind]})
+
+
+def counts(found: Sequence[Found]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in kinds(found).items())
+
+
+def link(study: Found, where: str = "") -> str:
+    return f"[{study.study}]({where}{study.study}.md)" if study.page else study.study
+
+
+def section(text: str, new: str) -> str:
+    """A text with what stands between BEGIN and END replaced."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{new.strip()}\n{END}{rest.partition(END)[2]}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error

@@ -1,0 +1,266 @@
+"""The claims of CMU's report, each on tables where it holds, where it doesn't, and where its runs are missing."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pandas import DataFrame
+
+from dlcourse import runs
+from dlcourse.config import flat
+from dlcourse.nets import MLP
+from dlcourse.page import Item, Plot, Table
+from dlcourse.studies import cmu
+from dlcourse.studies.runs import Runs, row_of
+from dlcourse.studies.study import load, names
+from dlcourse.studies.verdict import Verdict
+
+A, B = {"block": "a"}, {"block": "b"}
+NAN = math.nan
+
+
+def table(**blocks: list[float]) -> DataFrame:
+    """Runs of blocks `a`, `b`, ... with these test accuracies, a seed each."""
+    return DataFrame(
+        {"block": block, "seed": seed, "test/accuracy": value, "test/loss": 1 - value}
+        for block, values in blocks.items()
+        for seed, value in enumerate(values)
+    )
+
+
+def kind(verdict: Verdict) -> str:
+    return verdict.kind
+
+
+def test_a_published_figure_is_reproduced_beaten_or_refuted() -> None:
+    found = table(a=[0.70, 0.72, 0.71])
+    verdict = cmu.agrees(found, "test/accuracy", 0.72, 0.02, A)
+    assert kind(verdict) == "reproduced" and "71.00 ± 1.00 % (3 runs), published 72.00 %" in verdict.evidence
+    assert kind(cmu.agrees(found, "test/accuracy", 0.68, 0.02, A)) == "beaten"
+    assert kind(cmu.agrees(found, "test/accuracy", 0.74, 0.02, A)) == "refuted"
+    assert kind(cmu.agrees(found, "test/loss", 0.20, 0.02, A)) == "refuted"  # a loss is better where it is smaller
+    assert kind(cmu.agrees(found, "test/loss", 0.40, 0.02, A)) == "beaten"
+    assert kind(cmu.agrees(found, "test/accuracy", 0.72, 0.02, B)) == "not run"
+    assert kind(cmu.agrees(table(a=[NAN]), "test/accuracy", 0.72, 0.02, A)) == "not run"
+
+
+def test_another_protocol_is_not_comparable() -> None:
+    short = table(a=[0.9], b=[0.5]).assign(**{"trainer.max_epochs": 30, "data.limit": 5000})
+    protocol = {"trainer.max_epochs": 100, "data.limit": None}
+    verdict = cmu.agrees(short, "test/accuracy", 0.66, 0.02, A, protocol)
+    assert kind(verdict) == "not comparable"
+    assert "trainer.max_epochs 30 instead of 100, data.limit 5000 instead of none" in verdict.evidence
+    assert kind(cmu.better(short, "test/accuracy", A, B, protocol)) == "not comparable"
+    exact = short.assign(**{"trainer.max_epochs": 100, "data.limit": NAN})
+    assert kind(cmu.agrees(exact, "test/accuracy", 0.66, 0.02, A, protocol)) == "beaten"
+    assert kind(cmu.better(exact, "test/accuracy", A, B, protocol)) == "reproduced"
+
+
+def test_a_range_and_a_goal() -> None:
+    found = table(a=[0.70, 0.72])
+    assert kind(cmu.within(found, ["test/accuracy", "test/loss"], 0.2, 0.8, A)) == "reproduced"
+    assert kind(cmu.within(found, ["test/accuracy", "test/loss"], 0.5, 0.8, A)) == "refuted"
+    assert kind(cmu.within(found, ["test/accuracy"], 0.5, 0.8, B)) == "not run"
+    assert kind(cmu.reaches(found, {"test/accuracy": 0.7, "test/loss": 0.3}, A)) == "reproduced"
+    assert kind(cmu.reaches(found, {"test/accuracy": 0.7, "test/loss": 0.2}, A)) == "refuted"
+    assert kind(cmu.reaches(found, {"test/accuracy": 0.72}, A)) == "refuted"
+    assert kind(cmu.reaches(found, {"test/accuracy": 0.7}, B)) == "not run"
+
+
+def test_better_means_by_more_than_the_noise() -> None:
+    clear, close = table(a=[0.8, 0.81], b=[0.7, 0.71]), table(a=[0.6, 0.82], b=[0.7, 0.7])
+    assert kind(cmu.better(clear, "test/accuracy", A, B)) == "reproduced"
+    assert kind(cmu.better(clear, "test/loss", A, B)) == "reproduced"
+    assert kind(cmu.better(clear, "test/accuracy", B, A)) == "refuted"
+    assert kind(cmu.better(close, "test/accuracy", A, B)) == "refuted"
+    assert kind(cmu.better(clear, "test/accuracy", A, {"block": "c"})) == "not run"
+    assert cmu.compared(clear, "test/accuracy", A, B).evidence.startswith("better: test accuracy 80.50")
+    assert cmu.compared(clear, "test/accuracy", B, A).evidence.startswith("worse")
+    assert cmu.compared(close, "test/accuracy", A, B).evidence.startswith("no difference beyond the noise")
+    assert kind(cmu.compared(clear, "test/accuracy", {"block": "c"}, A)) == "not run"
+
+
+def test_our_own_recipe_against_the_report_and_a_goal() -> None:
+    found = table(a=[0.9], b=[0.7])
+    assert (
+        "above the report's 66.18 %, above our goal of 85.00 %"
+        in cmu.exceeds(found, "test/accuracy", A, 0.6618, 0.85).evidence
+    )
+    assert "above the report's 66.18 %, below our goal" in cmu.exceeds(found, "test/accuracy", B, 0.6618, 0.85).evidence
+    assert "below the report's" in cmu.exceeds(found, "test/accuracy", B, 0.8, 0.85).evidence
+    assert kind(cmu.exceeds(found, "test/accuracy", {"block": "c"}, 0.8, 0.85)) == "not run"
+
+
+def rates(best: list[float], large: list[float], small: list[float]) -> DataFrame:
+    return DataFrame(
+        {"optimizer.lr": lr, "seed": seed, "val/accuracy": value, "late sd": late, "epochs to half": half}
+        for lr, values, late, half in ((0.009, best, 0.002, 2), (0.09, large, 0.04, 30), (0.0009, small, 0.001, 12))
+        for seed, value in enumerate(values)
+    )
+
+
+def test_the_learning_rates() -> None:
+    like, unlike = rates([0.78], [0.5], [0.77]), rates([0.7, 0.72], [0.8, 0.81], [0.77, 0.75])
+    assert kind(cmu.best_of(like, "val/accuracy", "optimizer.lr", 0.009)) == "reproduced"
+    assert kind(cmu.best_of(unlike, "val/accuracy", "optimizer.lr", 0.009)) == "refuted"
+    assert kind(cmu.best_of(rates([0.7], [], []), "val/accuracy", "optimizer.lr", 0.009)) == "not run"
+    assert kind(cmu.best_of(rates([NAN], [0.5], [0.6]), "val/accuracy", "optimizer.lr", 0.009)) == "not run"
+    assert kind(cmu.noisier(like, 0.09, 0.009)) == "reproduced"
+    assert kind(cmu.noisier(unlike, 0.09, 0.009)) == "refuted"  # it ends higher
+    assert kind(cmu.noisier(like.assign(**{"late sd": 0.1}), 0.09, 0.009)) == "refuted"  # it jumps no more
+    assert kind(cmu.noisier(rates([0.7], [], []), 0.09, 0.009)) == "not run"
+    verdict = cmu.slower(like, 0.0009, 0.009)
+    assert kind(verdict) == "reproduced" and verdict.evidence.startswith("12 epochs to a training accuracy of 50 %, 2")
+    assert kind(cmu.slower(like.assign(**{"epochs to half": [4, 4, 7]}), 0.0009, 0.009)) == "refuted"
+    assert kind(cmu.slower(like.assign(**{"epochs to half": [4, 4, math.inf]}), 0.0009, 0.009)) == "reproduced"
+    assert kind(cmu.slower(rates([0.7], [], []), 0.0009, 0.009)) == "not run"
+
+
+def test_confused_pairs_are_found_whichever_way_round() -> None:
+    found = DataFrame({"block": "a", "confused": ["0O 12, 2Z 9, 1I 8", "0O 7, 1I 5", "0O 3, 2Z 2"]})
+    assert kind(cmu.confused_pairs(found, ["O0", "Z2", "I1"], A)) == "reproduced"
+    verdict = cmu.confused_pairs(found, ["O0", "5S"], A)
+    assert kind(verdict) == "refuted" and "O/0 3, 5/S 0" in verdict.evidence
+    assert kind(cmu.confused_pairs(found, ["O0"], B)) == "not run"
+    assert kind(cmu.confused_pairs(found.assign(confused=None), ["O0"], A)) == "not run"
+
+
+def test_losses_divided_by_another_number_hide_the_overfit() -> None:
+    def asked(val: float) -> Verdict:
+        found = DataFrame({"block": ["a"], "train/loss": [0.2], "val/loss": [val]})
+        images, published = {"train": 10800, "val": 3600}, {"train": 0.28, "val": 0.34}
+        return cmu.hidden_overfit(found, A, 10000, images, published)
+
+    assert asked(1.0).evidence.startswith("yes: its 0.28 and 0.34 are 0.26 and 0.94 for an image")
+    assert asked(0.2).evidence.startswith("no")
+    assert kind(asked(NAN)) == "answered"
+    assert kind(cmu.hidden_overfit(DataFrame({"block": [], "train/loss": []}), A, 1, {}, {})) == "not run"
+
+
+def test_the_autoencoder_against_the_report_and_pca() -> None:
+    found = DataFrame({"block": ["a", "b"], "train/psnr": [16.3, 16.0], "val/psnr": [16.1, 14.2]})
+    found["pca/psnr clipped"] = 15.0
+    assert cmu.psnr_gap(found, A, 15.9, 13.98).evidence.startswith("no, the same network loses 0.20 dB")
+    assert cmu.psnr_gap(found, B, 15.9, 13.98).evidence.startswith("it can")
+    assert kind(cmu.psnr_gap(found, {"block": "c"}, 15.9, 13.98)) == "not run"
+    assert cmu.against_pca(found, A).evidence == "yes: 16.10 dB on the validation set, PCA-32 15.00 dB"
+    assert cmu.against_pca(found, B).evidence.startswith("no")
+    assert kind(cmu.against_pca(found, {"block": "c"})) == "not run"
+
+
+def test_a_lead_over_a_weak_opponent() -> None:
+    weak, strong = table(a=[0.91], b=[0.62], c=[0.78]), table(a=[0.91], b=[0.62], c=[0.93])
+    found = cmu.weak_opponent(weak, "test/accuracy", A, B, {"block": "c"})
+    assert found.evidence.startswith("yes") and "by 29.0 points" in found.evidence and "by 13.0" in found.evidence
+    assert cmu.weak_opponent(strong, "test/accuracy", A, B, {"block": "c"}).evidence.startswith("no")
+    assert kind(cmu.weak_opponent(table(a=[0.9], b=[0.6]), "test/accuracy", A, B, {"block": "c"})) == "not run"
+
+
+def test_a_loss_that_is_too_small_for_its_accuracy() -> None:
+    def asked(loss: float) -> Verdict:
+        found = DataFrame({"test/accuracy": [0.9], "test/loss": [loss]})
+        return cmu.implausible_loss(found, 0.9328, 0.0581, 0.946, 0.165, 4)
+
+    verdict = asked(0.3)
+    assert verdict.evidence.startswith("hardly: that is 0.86 for each wrong photo, in its own training 3.06, here 3.00")
+    assert "4 · 0.0581 = 0.232" in verdict.evidence
+    assert asked(0.09).evidence.startswith("it can")
+    assert kind(asked(NAN)) == "not run"
+
+
+def test_how_long_a_loss_is_stuck() -> None:
+    guess = math.log(17)
+    assert cmu.stuck([guess, guess, 2.0, guess], 17) == 2
+    assert cmu.stuck([2.0], 17) == 0 and cmu.stuck([guess] * 5, 17) == 5
+    found = DataFrame({"block": ["a", "b"], "stuck epochs": [22.0, 30.0], "epochs": [30, 30]})
+    assert cmu.stuck_epochs(found, A, 22).evidence == "22 of 30 epochs, about 22 in the report's figure"
+    assert cmu.stuck_epochs(found, B, 22).evidence.startswith("30 (to the end) of 30")
+    assert kind(cmu.stuck_epochs(found.assign(**{"stuck epochs": NAN}), A, 22)) == "not run"
+
+
+def test_the_gradients_of_the_toy_network() -> None:
+    found = DataFrame({"gradient error total": [7e-6, 2e-5], "gradient error of the mean": [170.0, 171.0]})
+    assert kind(cmu.gradient_check(found, 1e-4, 7.12e-6)) == "reproduced"
+    assert kind(cmu.gradient_check(found, 1e-5, 7.12e-6)) == "refuted"
+    assert kind(cmu.gradient_check(found * NAN, 1e-4, 7.12e-6)) == "not run"
+    assert cmu.toy_convention(found, 40).evidence.startswith("to the sum")
+    assert cmu.toy_convention(found.iloc[:, ::-1].set_axis(found.columns, axis=1), 40).evidence.startswith(
+        "to the mean"
+    )
+    assert kind(cmu.toy_convention(found * NAN, 40)) == "not run"
+
+
+def test_gradients_agree_with_differences_of_the_sum_only() -> None:
+    net = MLP(2, 3, [4], "sigmoid", "xavier").double()
+    before = [p.clone() for p in net.parameters()]
+    x, y = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 1])
+    assert cmu.gradient_errors(net, x, y)["total"] < 1e-4
+    entries = sum(p.numel() for p in net.parameters())
+    assert cmu.gradient_errors(net, x, y, divided_by=6)["total"] == pytest.approx(entries * 5 / 6, rel=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_pca_gives_back_what_lies_in_its_plane() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes, basis = (torch.rand(*shape, generator=generator) for shape in ((200, 2), (2, 16)))
+    train = (0.3 + codes @ basis / 4).reshape(-1, 1, 4, 4)
+    assert torch.allclose(cmu.through_pca(train, train[:5], 2), train[:5], atol=1e-5)
+    assert not torch.allclose(cmu.through_pca(train, train[:5], 1), train[:5], atol=1e-3)
+    x = torch.full((2, 1, 4, 4), 0.5)
+    assert cmu.psnr(x + torch.tensor([0.1, 0.01])[:, None, None, None], x) == pytest.approx(30, abs=1e-3)
+
+
+def test_what_is_measured_of_a_run(tmp_path: Path) -> None:
+    rows = ["epoch,train/accuracy,val/accuracy", "1,0.2,0.2", "2,0.5,0.4", "3,0.4,0.6"]
+    (tmp_path / runs.METRICS).write_text("\n".join(rows) + "\n")
+    assert cmu.epochs_to(tmp_path, 0.5) == 2 and cmu.epochs_to(tmp_path, 0.9) == math.inf
+    assert cmu.late_sd(tmp_path, 2) == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    runs.write_confusion(tmp_path, "test", [[5, 2, 0], [3, 5, 0], [0, 1, 9]], ["O", "0", "S"])
+    assert cmu.confused(tmp_path) == "0O 5, 0S 1"
+
+
+SMOKE = {
+    "q2_toy": ("trainer.max_epochs=3",),
+    "q3": ("trainer.max_epochs=2",),
+    "q5": ("trainer.max_epochs=2",),
+    "q6_1": ("trainer.max_epochs=2",),
+    "q6_1_3": ("trainer.max_epochs=1", "data.resize=32", "model.weights=none", "data.eval_batch_size=50"),
+    "q6_1_4": ("trainer.max_epochs=1", "data.size=32", "model.weights=none", "data.eval_batch_size=50"),
+    "q6_2": ("trainer.max_epochs=1", "data.size=32", "model.weights=none", "data.eval_batch_size=50"),
+}
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_every_page_is_drawn_from_small_runs(name: str, train: Callable[..., Path]) -> None:
+    """One run of each block; a page of fewer blocks, as of an unfinished study, is drawn too."""
+    study = load(f"cmu/{name}")
+    rows = []
+    for i, (block, keys) in enumerate(study.blocks.items()):
+        given = [*SMOKE[name], "trainer.figures=false", f"seed={i}"]
+        if "model.net.hidden" not in str(keys) and "custom" in keys["experiment"]:
+            given = [o for o in given if not o.startswith("model.weights")] + ["model.net.hidden=[8]"]
+        run = train(f"experiment={keys['experiment']}", *given, run=block)
+        rows.append(flat(runs.read_config(run)) | {"block": block, "hash": block} | row_of(run))
+    everything = Runs(DataFrame(rows), Path())
+    for known in (everything, Runs(everything.table.iloc[:1], Path())):
+        measure = getattr(cmu, f"{name}_measure", None)
+        if measure:
+            known = Runs(known.table.merge(measure(study, known), on="hash"), Path())
+        items: list[Item] = getattr(cmu, name)(study, known)
+        assert any(isinstance(item, Table) for item in items) and any(isinstance(item, Plot) for item in items)
+        plots = [item.name for item in items if isinstance(item, Plot)]
+        assert len(set(plots)) == len(plots)
+        for claim in study.claims:
+            verdict: Any = getattr(cmu, claim.check)(known.table, **claim.arguments)
+            assert isinstance(verdict, Verdict)
+
+
+def test_every_check_of_a_study_is_there() -> None:
+    for name in names():
+        if name.startswith("cmu/"):
+            assert all(callable(getattr(cmu, claim.check)) for claim in load(name).claims)
+            assert callable(getattr(cmu, name.split("/")[1]))

@@ -226,11 +226,14 @@ def test_every_run_is_found_once_at_any_depth_under_any_name(make: Make, tmp_pat
     assert "2 runs" in (out / "report.md").read_text()
 
 
-def test_the_table_on_the_terminal_fits() -> None:
-    header, rows = ["key", "value", "more"], [["a", "0.5", "x" * 30]] * 50
-    text = report.plain((header, rows, [False, True, False]), width=30, height=3)
-    assert text.splitlines() == ["key  value  ...", *["a      0.5  ..."] * 3, "... and 47 more"]
-    assert report.plain((header, rows[:1], [False, True, False]), width=80).splitlines()[1].endswith("x" * 30)
+def test_the_table_on_the_terminal_fits_and_says_what_does_not() -> None:
+    header, rows = ["key", "val/loss", "test/loss", "more"], [["a", "0.5", "0.25", "x" * 30]] * 50
+    grid = (header, rows, [False, True, True, False])
+    text = report.plain(grid, width=30, height=3).splitlines()
+    assert text[:2] == ["key  val/loss  test/loss", "a         0.5       0.25"]
+    assert text[3:] == [text[1], "... and 47 more", "no room for more"]
+    assert report.plain(grid, width=15, height=1).splitlines()[0] == "key  val/loss"
+    assert report.plain(grid, width=80).splitlines()[1].endswith("x" * 30)
 
 
 # --- published studies -----------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def code_shape(encoder: str) -> list[int]:
     model = run_config(run)["model"]
     net = model["net"]
     widths = net.get("widths") or net.get("hidden")
-    if isinstance(widths, list):
+    if widths:
         return [int(widths[-1])]
     if net.get("name") in FEATURES:
         return [FEATURES[net["name"]]]

@@ -38,6 +38,8 @@ def find_encoder(plain: dict[str, Any], run: Path | None, opened: Opened) -> Enc
         return PCA(int(what), plain["data"]["resize"], run)
     if word == "imagenet":
         return imagenet(what, plain["data"]["resize"], device)
+    if not Path(given).is_dir():
+        raise InputError(f"data.encoder={given}: the data are codes by the run that was there, and there is none now")
     encoder = encoder_run(given)
     assert encoder is not None
     return trained(encoder, *opened(encoder), device)

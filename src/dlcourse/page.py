@@ -19,8 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from dlcourse import figures
-from dlcourse.errors import InputError
+from dlcourse import figures, runs
 
 HTML, MD, CSV, VERDICTS = "report.html", "report.md", "table.csv", "verdicts.json"
 GAP = "–"
@@ -285,20 +284,8 @@ def write(page: Page, folder: Path) -> None:
     older = (folder / MD).is_file()
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        write_bytes(folder / name, data)
+        runs.write_bytes(folder / name, data)
     old = [*(folder / "figures").glob("*.png"), *(folder / "figures").glob("*.svg"), folder / CSV, folder / VERDICTS]
     for path in old if older else []:
         if path.relative_to(folder).as_posix() not in files:
             path.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, then renamed."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

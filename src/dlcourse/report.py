@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import textwrap
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,19 +69,23 @@ def find(tops: Iterable[str]) -> list[Path]:
 
 
 def plain(grid: tuple[list[str], list[list[str]], list[bool]], width: int, height: int = 40) -> str:
-    """A table as text for a terminal; columns and rows that have no room are left out, which is said."""
+    """A table as text for a terminal. What has no room is named below it: settings go first, metrics last."""
     header, rows, numbers = grid
     columns = list(zip(header, *rows[:height], strict=True))
-    lines = [""] * len(columns[0])
-    for i, column in enumerate(columns):
-        wide = max(map(len, column))
-        if i and len(lines[0]) + 2 + wide > width - (0 if i == len(columns) - 1 else 5):
-            lines = [f"{line}  ..." for line in lines]
-            break
-        parts = [text.rjust(wide) if numbers[i] else text.ljust(wide) for text in column]
-        lines = [f"{line}  {part}" if i else part for line, part in zip(lines, parts, strict=True)]
-    more = [f"... and {len(rows) - height} more"] if len(rows) > height else []
-    return "\n".join([*map(str.rstrip, lines), *more])
+    wide = [max(map(len, column)) for column in columns]
+    settings = [i for i in reversed(range(1, len(header))) if "/" not in header[i]]
+    order = settings + [i for i in reversed(range(1, len(header))) if "/" in header[i]]
+    kept = list(range(len(header)))
+    while sum(wide[i] + 2 for i in kept) - 2 > width and order:
+        kept.remove(order.pop(0))
+    padded = [[t.rjust(wide[i]) if numbers[i] else t.ljust(wide[i]) for t in columns[i]] for i in kept]
+    lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    if len(rows) > height:
+        lines.append(f"... and {len(rows) - height} more")
+    if len(kept) < len(header):
+        left_out = [name for i, name in enumerate(header) if i not in kept]
+        lines.append(textwrap.shorten(f"no room for {', '.join(left_out)}", width, placeholder=" ..."))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

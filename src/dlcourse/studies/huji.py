@@ -313,14 +313,14 @@ def mnist(study: Study, runs: Runs) -> list[Item]:
                 }
             )
         shown = of(done, *(report_block(network, report) for network in NETWORKS))
-        for metric in ("accuracy", "loss"):
+        for metric in ("accuracy", "loss") if len(shown) else ():
             lines = {
                 f"{name}, {split}": (of(shown, report_block(network, report)), f"{stage}/{metric}")
                 for network, name in NETWORKS.items()
                 for stage, split in (("train", "train"), ("val", "test"))
             }
-            ends = shown[[f"train/{metric}", f"test/{metric}"]]
-            limits = (0.97 * ends.min(axis=None), 1.002) if metric == "accuracy" else (0.0, 1.3 * ends.max(axis=None))
+            ends = shown[[f"train/{metric}", f"test/{metric}"]].to_numpy(dtype=float)
+            limits = (0.97 * ends.min(), 1.002) if metric == "accuracy" else (0.0, 1.3 * ends.max())
             title = f"{metric.capitalize()} at each epoch, {report} report"
             drawn = superimposed(lines, title, metric, y_limits=limits)
             items.append(Plot(f"{report}_{metric}", title, drawn))

@@ -12,16 +12,21 @@ from pandas import DataFrame
 from pandas.api.types import is_numeric_dtype
 
 from dlcourse import figures
-from dlcourse.config import flat
+from dlcourse.config import NOT_HASHED, flat
 from dlcourse.errors import InputError, first_line
 from dlcourse.page import Item, Page, Plot, Table, Text, escaped, grid, show
 from dlcourse.runs import METRICS, confusion_file, read_config, read_result
 from dlcourse.studies.runner import facts, warnings
-from dlcourse.studies.runs import FREE, average, confusion, history, row_of
+from dlcourse.studies.runs import average, confusion, history, row_of
 
 MEASURES = ("accuracy", "psnr", "loss")
 CURVES = ("val/loss", "val/accuracy", "val/psnr", "train/loss", "train/accuracy")
 MOST = 18  # curves in one figure
+# keys that no one sets, because others decide them
+FOLLOWS = ("data.reader", "data.shape", "data.classes", "model.classes", "model.net.shape", "model.net.classes",
+           "model.net.inputs", "model.net.outputs")  # fmt: skip
+SAME = (*NOT_HASHED, "data.root", *FOLLOWS)  # a difference in these is none
+FIRST = ("data.name", "model.name")
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,11 @@ def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -
 
 
 def different(table: DataFrame, keys: Sequence[str]) -> list[str]:
-    """The keys of the config whose values are not all the same, without those that change nothing; the seed last."""
+    """The keys of the config whose values are not all the same, without those that say nothing new; the seed last."""
     changing = [
         key
-        for key in dict.fromkeys(keys)
-        if table[key].map(str).nunique() > 1 and not any(key == f or key.startswith(f + ".") for f in FREE)
+        for key in dict.fromkeys([*FIRST, *keys])
+        if table[key].map(str).nunique() > 1 and not any(key == f or key.startswith(f + ".") for f in SAME)
     ]
     return sorted(changing, key=lambda key: key == "seed")
 

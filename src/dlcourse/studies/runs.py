@@ -1,6 +1,7 @@
 """The runs of a study as a table, what else can be read from them, and means over seeds."""
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def row_of(run: Path) -> dict[str, Any]:
         "comparable": bool(data.get("comparable")) and published,
         "data.source": data.get("source"),
         "data.provenance": data.get("provenance"),
-        "data.files": "".join(sorted((data.get("files") or {}).values())),
+        "data.files": hashlib.sha256(repr(sorted((data.get("files") or {}).items())).encode()).hexdigest()[:12],
         "weights": None if published else "rebuilt",
         "run": run,
     }

@@ -18,7 +18,7 @@ class Memorise(Classify):
     """
 
     seen: list[Batch]
-    automatic_optimization = False  # type: ignore[assignment]
+    automatic_optimization = False
 
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1:

@@ -60,7 +60,7 @@ def encoded(examples: Indexed, encoder: Encoder, *key: object) -> Tensor:
     path = cache_file("codes", encoder.mark, *key)
     codes: Tensor | None = read(path, itemgetter("codes"))
     if codes is None:
-        log.info("encoding %s examples: codes by %s", f"{len(examples):,}", encoder.words)
+        log.info("encoding %s examples by %s", f"{len(examples):,}", encoder.words)
         batches = torch.arange(len(examples)).split(BATCH)
         codes = torch.cat([encoder(examples.__getitems__(batch)[0]) for batch in batches])
         save(path, {"codes": codes})

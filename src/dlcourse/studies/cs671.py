@@ -24,6 +24,7 @@ from dlcourse.tasks.reconstruct import EVAL_NOISE_SEED, add_noise
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+GONE = (math.nan, math.nan)
 Rows = Sequence[Mapping[str, Any]]  # published figures, as a study's YAML has them
 
 OPTIMIZERS = {
@@ -225,23 +226,34 @@ def block(table: DataFrame, *names: str) -> DataFrame:
 class Pair(NamedTuple):
     """What was obtained (mean over seeds) beside what was published; NaN where no run is done."""
 
-    name: str
+    key: tuple[Any, ...]
     obtained: float
     published: float
-    sd: float = math.nan
+    sd: float
+
+    @property
+    def name(self) -> str:
+        return ", ".join(map(str, self.key))
 
 
 def pairs(table: DataFrame, published: Rows, by: Sequence[str], metric: str, column: str) -> list[Pair]:
     """A pair for each published row that has `column`; by: the columns that say which runs it is about."""
-    means = average(table, by, [metric]).set_index(list(by))
+    found = means(table, by, metric)
     out = []
     for row in published:
-        if column in row:
-            key = tuple(row[name] for name in by) if len(by) > 1 else row[by[0]]
-            mean, sd = means.loc[key, [metric, f"{metric} sd"]] if key in means.index else (math.nan, math.nan)
-            name = ", ".join(f"{row[k]} {k}" if k == "units" else f"{k} {row[k]}" for k in by)
-            out.append(Pair(name.replace("optimizer ", "").replace("hidden ", ""), mean, row[column], sd))
+        key = tuple(row[name] for name in by)
+        mean, sd = found.get(key, GONE)
+        out.append(Pair(key, mean, float(row[column]), sd))
     return out
+
+
+def means(table: DataFrame, by: Sequence[str], metric: str) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """Mean and standard deviation over seeds for each combination of the columns `by`."""
+    if not set(by) <= set(table.columns):
+        return {}
+    return {
+        tuple(row[k] for k in by): (row[metric], row[f"{metric} sd"]) for row in records(average(table, by, [metric]))
+    }
 
 
 def ruling(found: Sequence[Pair], tolerance: float, error: bool) -> Verdict:
@@ -300,8 +312,8 @@ def noise_accuracies(
 
 def best_architecture(table: DataFrame, hidden: str, published: Rows) -> Verdict:
     """Whether an architecture has the best validation accuracy, as the mean over the optimizers."""
-    means = average(with_names(table), ["hidden", "optimizer"], ["val/accuracy"])
-    here = means.pivot(index="hidden", columns="optimizer", values="val/accuracy")
+    averages = average(with_names(table), ["hidden", "optimizer"], ["val/accuracy"])
+    here = averages.pivot(index="hidden", columns="optimizer", values="val/accuracy")
     if here.isna().any(axis=None) or hidden not in here.index or len(here) < 2:
         return no_verdict("not every architecture has a finished run of every optimizer")
     theirs = DataFrame(published).pivot(index="hidden", columns="optimizer", values="val")
@@ -311,7 +323,7 @@ def best_architecture(table: DataFrame, hidden: str, published: Rows) -> Verdict
         f"mean validation accuracy over the optimizers: {ranks}; it is the best with {leads(here, hidden)}; "
         f"in the report's own table with {leads(theirs, hidden)}"
     )
-    sd = means["val/accuracy sd"].max()
+    sd = averages["val/accuracy sd"].max()
     noise = "" if math.isnan(sd) else f"; another seed changes a cell by {percent(sd)} points (largest sd)"
     return decide(overall.index[0] == hidden, evidence + noise)
 
@@ -332,7 +344,7 @@ def epochs(table: DataFrame, published: Rows, factor: float = 2.0, column: str =
     found = pairs(table, published, ["hidden", "optimizer"], column, "epochs")
     parts, near = [], []
     for name in OPTIMIZERS.values():
-        mine = [pair for pair in found if pair.name.endswith(f", {name}")]
+        mine = [pair for pair in found if pair.key[1] == name]
         if not mine:
             continue
         theirs = span([pair.published for pair in mine])
@@ -485,11 +497,8 @@ def against_pca(table: DataFrame) -> Verdict:
 
 def by_width(table: DataFrame, name: str, metric: str) -> dict[int, float]:
     """The mean of a metric for each size of the code, smallest first."""
-    rows = with_names(block(table, name))
-    if not len(rows) or "units" not in rows:
-        return {}
-    means = average(rows, ["units"], [metric]).sort_values("units")
-    return {int(k): float(v) for k, v in zip(means["units"], means[metric], strict=True)}
+    found = means(with_names(block(table, name)), ["units"], metric)
+    return {units: mean for (units,), (mean, _) in sorted(found.items())}
 
 
 def rougher(table: DataFrame, rising: bool, column: str = "roughness") -> Verdict:
@@ -498,14 +507,15 @@ def rougher(table: DataFrame, rising: bool, column: str = "roughness") -> Verdic
     rows = rows[rows[column].notna()] if column in rows else rows.iloc[:0]
     if set(NOISES) - set(rows["noise"]):
         return no_verdict("not every share of noise has a finished run")
-    inside = f"{column}/inside"
-    means = rows.groupby("noise")[column].mean()
-    listed = ", ".join(f"{100 * noise:.0f} % noise: {value:.3f}" for noise, value in means.items())
-    evidence = f"difference of neighbouring weights (white noise is 1): {listed}"
-    if inside in rows:
-        within = ", ".join(f"{value:.3f}" for value in rows.groupby("noise")[inside].mean())
-        evidence += f"; only where training images have ink: {within}"
-    steps = np.diff(means.loc[list(NOISES)].to_numpy())
+    everywhere, inside = (
+        [show(means(rows, ["noise"], name)[noise,][0], None, 3) for noise in NOISES]
+        for name in (column, f"{column}/inside")
+    )
+    evidence = (
+        f"difference of neighbouring weights (1 in white noise) with 0, 20 and 40 % noise: {', '.join(everywhere)}; "
+        f"only where training images have ink: {', '.join(inside)}"
+    )
+    steps = np.diff([means(rows, ["noise"], column)[noise,][0] for noise in NOISES])
     return decide(bool((steps > 0).all() if rising else (steps < 0).all()), evidence)
 
 
@@ -515,9 +525,9 @@ def denoises(table: DataFrame) -> Verdict:
     columns = [f"noise {noise}/loss" for noise in NOISES]
     if not set(columns) <= set(rows.columns) or set(NOISES) - set(rows.loc[rows[columns[0]].notna(), "noise"]):
         return no_verdict("not every share of noise has a finished run")
-    means = rows.groupby("noise")[columns].mean()
+    found = {c: means(rows, ["noise"], c) for c in columns}
     parts = [
-        f"trained with {100 * noise:.0f} %: " + ", ".join(show(means.loc[noise, c], None, 4) for c in columns)
+        f"trained with {100 * noise:.0f} %: " + ", ".join(show(found[c][noise,][0], None, 4) for c in columns)
         for noise in NOISES
     ]
     return answered(f"test MSE from images with 0, 20 and 40 % noise: {'; '.join(parts)}")
@@ -558,40 +568,39 @@ def architectures(
     title: str, table: DataFrame, metric: str, published: DataFrame, column: str, text: Callable[..., str], note: str
 ) -> Table:
     """A row an architecture, a column an optimizer."""
-    means = average(table, ["hidden", "optimizer"], [metric]).set_index(["hidden", "optimizer"])
-    theirs = published.set_index(["hidden", "optimizer"])[column]
+    found = means(table, ["hidden", "optimizer"], metric)
+    theirs = {(row["hidden"], row["optimizer"]): row[column] for row in records(published)}
     rows = []
     for hidden in dict.fromkeys(table["hidden"]):
         row = {"architecture": f"({hidden})"}
         for name in OPTIMIZERS.values():
             at = (hidden, name)
-            found = means.loc[at] if at in means.index else {metric: math.nan, f"{metric} sd": math.nan}
-            beside = f" ({text(float(theirs[at]))})" if at in theirs.index else ""
-            row[name] = text(found[metric], found[f"{metric} sd"]) + beside
+            beside = f" ({text(theirs[at])})" if at in theirs else ""
+            row[name] = text(*found.get(at, GONE)) + beside
         rows.append(row)
     return Table(title, DataFrame(rows), note)
 
 
-def whole(mean: float, sd: float | None = None) -> str:
+def whole(mean: float | None, sd: float | None = None) -> str:
     return show(mean, sd, 0)
 
 
 def stops(table: DataFrame, published: DataFrame) -> Table:
     """Where the rules stop, means over seeds; a run that a rule does not stop is a gap, and so is its mean."""
     columns = {"stops/change": "change < 10⁻⁴"} | {f"stops/patience {p}": f"patience {p}" for p in PATIENCES}
-    theirs = published.set_index(["hidden", "optimizer"])["epochs"]
+    theirs = {(row["hidden"], row["optimizer"]): row["epochs"] for row in records(published)}
     rows = []
     for (hidden, name), group in groups(in_order(table), ["hidden", "optimizer"]):
         row = {"architecture": f"({hidden})", "optimizer": name, "epochs run": whole(group["epochs"].max())}
         row |= {title: whole(group[key].mean(skipna=False)) for key, title in columns.items()}
-        row["published"] = whole(float(theirs.get((hidden, name), math.nan)))
+        row["published"] = whole(theirs.get((hidden, name)))
         rows.append(row | {"patience for that": whole(group["patience/published"].mean(skipna=False))})
     return Table(
         "Where a rule stops, read off the recorded training loss",
         DataFrame(rows),
-        "Change: the hand-out's rule, two successive epochs differ by less than 10⁻⁴. Patience: Keras's rule, no improvement "
-        "on the best loss by 10⁻⁴ for so many epochs. The last column: the smallest patience that does not stop before the "
-        "published epoch. A gap: not within the epochs run.",
+        "Change: the hand-out's rule, two successive epochs differ by less than 10⁻⁴. Patience: Keras's rule, no "
+        "improvement on the best loss by 10⁻⁴ for so many epochs. Last column: the smallest patience that does not "
+        "stop before the published epoch. A gap: not within the epochs run.",
     )
 
 
@@ -685,18 +694,18 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
     coders, classifiers = (with_names(runs.block(name).table) for name in ("autoencoder", "classifier"))
     published = study.published["results"].set_index("units")
     splits = [f"{split}/loss" for split in SPLITS]
-    means = average(coders, ["units"], splits).set_index("units")
+    averages = average(coders, ["units"], splits).set_index("units")
     accuracy = (
         average(classifiers, ["units"], ["test/accuracy", "val/accuracy", "epochs"]) if len(classifiers) else None
     )
     accuracy = DataFrame() if accuracy is None else accuracy.set_index("units")
     components = by_width(runs.table, "pca", "test/accuracy") if "pca" in set(runs.table["block"]) else {}
     rows = []
-    for k in means.index:
+    for k in averages.index:
         theirs = published.loc[k] if k in published.index else {}
         row: dict[str, Any] = {"units": str(k)}
         for split in SPLITS:
-            row[f"MSE {split}"] = show(means.loc[k, f"{split}/loss"], means.loc[k, f"{split}/loss sd"], 5)
+            row[f"MSE {split}"] = show(averages.loc[k, f"{split}/loss"], averages.loc[k, f"{split}/loss sd"], 5)
             if split in theirs:
                 row[f"MSE {split}"] += f" ({show(theirs[split], None, 5)})"
         if "pca/test/loss" in coders:
@@ -716,9 +725,9 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
             "In brackets: published. Its epochs: the classifier's.",
         )
     ]
-    widths = [str(k) for k in means.index]
-    bars = {split: means[f"{split}/loss"].tolist() for split in SPLITS}
-    theirs = {s: [float(published[s].get(k, math.nan)) for k in means.index] for s in ("train", "val")}
+    widths = [str(k) for k in averages.index]
+    bars = {split: averages[f"{split}/loss"].tolist() for split in SPLITS}
+    theirs = {s: [float(published[s].get(k, math.nan)) for k in averages.index] for s in ("train", "val")}
     figure = figures.bars(
         widths, bars, title="Mean squared error a pixel", x_label="units", y_label="MSE", number="", published=theirs
     )
@@ -828,17 +837,16 @@ def denoising(study: Study, runs: Runs) -> list[Item]:
     lines = {described(r["noise"], r["block"]): xy(history(r["run"]), "train/loss") for r in records(done)}
     title = "Training error of the autoencoders"
     items.append(Plot("losses", title, figures.superimposed(lines, title, y_label="MSE", log_y=True)))
-    for row in records(done[done["block"] == "denoising"]):
-        items += denoised(row["run"], row["noise"])
-    for row in records(done[done["block"] != "clipped"]):
-        what = described(row["noise"], row["block"])
-        task, _ = opened(row["run"])
-        items += weight_plots(weights(task), None, what, f"{100 * row['noise']:.0f}")
+    for run in records(done[done["block"] == "denoising"]):
+        items += denoised(run["run"], run["noise"])
+    for run in records(done[done["block"] != "clipped"]):
+        task, _ = opened(run["run"])
+        items += weight_plots(weights(task), None, described(run["noise"], run["block"]), f"{100 * run['noise']:.0f}")
     known_classifiers = with_names(runs.block("classifier").done())
     if len(known_classifiers):
-        for row in records(firsts(known_classifiers, ["noise"])):
-            share = f"{100 * row['noise']:.0f}"
-            items += confusions(row["run"], f"classifier, {share} % noise", f"classifier_{share}")
+        for run in records(firsts(known_classifiers, ["noise"])):
+            share = f"{100 * run['noise']:.0f}"
+            items += confusions(run["run"], f"classifier, {share} % noise", f"classifier_{share}")
     return items
 
 
@@ -860,8 +868,9 @@ def cross_table(coders: DataFrame, crossed: Sequence[str]) -> Table:
     return Table(
         "Test error from each share of noise, and the roughness of the weight images",
         DataFrame(rows),
-        "Roughness: the mean squared difference of neighbouring weights over twice their mean square, 1 in white noise; "
-        "inside: only where training images have ink. Elsewhere clean training leaves the initial weights as they were.",
+        "Roughness: the mean squared difference of neighbouring weights over twice their mean square, 1 in white "
+        "noise. Inside: where training images have ink; elsewhere training without noise leaves the weights as they "
+        "were.",
     )
 
 

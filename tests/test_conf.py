@@ -31,7 +31,13 @@ NEEDS = {
     "model=squeezenet": PHOTOS,
     "model=resnet18": PHOTOS,
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.strategy=auto"),
+    "experiment=cmu/q6_1_3_cifar": ("data.resize=32", "model.weights=none"),
+    "experiment=cmu/q6_1_4_sun": ("data.size=32", "model.weights=none"),
+    "experiment=cmu/q6_1_4_sun_head": ("data.size=32", "model.weights=none"),
+    "experiment=cmu/q6_2_flowers_squeezenet": ("data.size=32", "model.weights=none"),
+    "experiment=cmu/q6_2_flowers_squeezenet_head": ("data.size=32", "model.weights=none"),
     "experiment=cmu/q6_2_flowers_custom": ("data.size=64", "model.net.hidden=[8]"),
+    "experiment=cmu/q6_2_flowers_custom_augmented": ("data.size=32",),
 }
 CHOICES = [f"{group}={choice}" for group, choices in groups().items() for choice in choices]
 

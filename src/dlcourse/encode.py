@@ -63,7 +63,7 @@ def trained(run: Path, task: Task, data: DataModule, device: torch.device) -> En
     sha256 = file_hash(runs.checkpoint(run))
     inner = data.encoder.mark if data.encoder else ""
     weights = result.get("weights") or {}
-    comparable = bool(result["data"]["comparable"]) and weights.get("published") is not False
+    comparable = bool(result["data"]["comparable"]) and (not weights.get("file") or weights["published"])
     return Encoder(
         function, f"the {plain['model']['name']} of run {name}", f"{name} {sha256} {inner}",
         {f"{runs.BEST} of run {name}": sha256}, comparable, name,

@@ -74,6 +74,8 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         task, data, trainer, keep = assemble(plain, run, resume)
         weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
+        if isinstance(task, Classify) and data.splits["train"].y.is_floating_point():
+            raise InputError(f"model={result['model']} tells classes apart, data={data.name} has numbers to be met")
         if data.encoder is not None and main_process():
             data.encoder.save(run / FITTED)
         about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
@@ -384,6 +386,8 @@ def as_mistake(error: Exception) -> InputError | None:
     """The sentence for an error that users can mend; None for any other."""
     if isinstance(error, InputError):
         return error
+    if isinstance(error, MisconfigurationException):  # Lightning's word for settings that don't go together
+        return InputError(f"trainer: {first_line(error)}")
     if "out of memory" in str(error) or "can't allocate memory" in str(error):
         return InputError("out of memory: a smaller data.batch_size, data.eval_batch_size or network helps")
     return None

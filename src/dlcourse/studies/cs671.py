@@ -93,7 +93,7 @@ def optimizers_measure(study: Study, runs: Runs) -> DataFrame:
                 "rises": int((np.diff(losses) > 0).sum()),
             }
         )
-    return DataFrame(out, columns=["hash"] if not out else None)
+    return as_table(out)
 
 
 def ae1_measure(study: Study, runs: Runs) -> DataFrame:
@@ -131,7 +131,13 @@ def denoising_measure(study: Study, runs: Runs) -> DataFrame:
             }
             | {f"noise {noise}/loss": error_from(task, x, noise, bool(row["model.noise_clip"])) for noise in NOISES}
         )
-    return DataFrame(out, columns=["hash"] if not out else None)
+    return as_table(out)
+
+
+def as_table(measured: list[dict[str, Any]]) -> DataFrame:
+    """A row a run; what is not there is NaN."""
+    table = DataFrame(measured, columns=None if measured else ["hash"]).set_index("hash")
+    return table.astype(float).reset_index()
 
 
 def pixels(data: DataModule, split: str) -> Tensor:
@@ -233,7 +239,10 @@ class Pair(NamedTuple):
 
     @property
     def name(self) -> str:
-        return ", ".join(map(str, self.key))
+        """`(30,20,10) SGD`, `64 units` or `20 % noise`."""
+        if isinstance(self.key[0], str):
+            return f"({self.key[0]}) {self.key[1]}"
+        return f"{self.key[0]} units" if isinstance(self.key[0], int) else f"{100 * self.key[0]:.0f} % noise"
 
 
 def pairs(table: DataFrame, published: Rows, by: Sequence[str], metric: str, column: str) -> list[Pair]:
@@ -283,10 +292,22 @@ def number(mean: float, sd: float | None, error: bool) -> str:
 def accuracies(
     table: DataFrame, published: Rows, metric: str, column: str, hidden: str | None = None, tolerance: float = 0.005
 ) -> Verdict:
-    """Question 1: a table of accuracies, each within half a point of the published one or better."""
-    table = with_names(table)
+    """Question 1: a table of accuracies, each within half a point of the published one or better.
+
+    Full-batch descent that was given fewer epochs than the report's, and is below its figure, decides nothing.
+    """
+    table, by = with_names(table), ["hidden", "optimizer"]
     rows = [{"hidden": hidden, **row} if hidden else dict(row) for row in published]
-    return ruling(pairs(table, rows, ["hidden", "optimizer"], metric, column), tolerance, error=False)
+    found, ran = pairs(table, rows, by, metric, column), means(table, by, "epochs")
+    short = [
+        pair.name
+        for pair, row in zip(found, rows, strict=True)
+        if row["optimizer"] == "VGD" and pair.obtained < pair.published and ran[pair.key][0] < row["epochs"]
+    ]
+    verdict = ruling([pair for pair in found if pair.name not in short], tolerance, error=False)
+    if not short:
+        return verdict
+    return Verdict(verdict.kind, f"{verdict.evidence}; left out, with fewer epochs than published: {'; '.join(short)}")
 
 
 def code_errors(table: DataFrame, published: Rows, metric: str, column: str, tolerance: float = 0.05) -> Verdict:
@@ -337,7 +358,10 @@ def leads(accuracy: DataFrame, hidden: str) -> str:
 
 
 def epochs(table: DataFrame, published: Rows, factor: float = 2.0, column: str = "stops/patience 5") -> Verdict:
-    """Whether training stops after the published number of epochs, within a factor."""
+    """Whether training stops after the published number of epochs, within a factor.
+
+    Runs that end before that without having been stopped by the rule decide nothing.
+    """
     table = with_names(table)
     if column not in table:
         return no_verdict("no finished run")
@@ -354,7 +378,7 @@ def epochs(table: DataFrame, published: Rows, factor: float = 2.0, column: str =
             return no_verdict(f"no finished run of {name}")
         if not stopped:
             parts.append(f"{name} not within {ran:.0f} ({theirs})")
-            near.append(False)
+            near += [False for pair in mine if ran >= pair.published / factor]  # less than that decides nothing
             continue
         parts.append(f"{name} {span(stopped)} ({theirs})")
         near += [1 / factor <= pair.obtained / pair.published <= factor for pair in mine]
@@ -465,7 +489,7 @@ def error_rises(table: DataFrame, smaller: int, larger: int) -> Verdict:
     return decide(b > a, f"training MSE {show(a, None, 5)} with {smaller} units, {show(b, None, 5)} with {larger}")
 
 
-def test_like_val(table: DataFrame, units: int, published: Sequence[float], tolerance: float = 0.1) -> Verdict:
+def above_validation(table: DataFrame, units: int, published: Sequence[float], tolerance: float = 0.1) -> Verdict:
     """Whether the test error is further above the validation error than 10 %: neither set is trained on.
 
     published: the report's test and validation errors.

@@ -168,18 +168,16 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def table_of(planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
-    """A row a job: its config, and where its run is done what that gave; `encoder.KEY` is its encoder's config."""
-    rows = {job.hash: columns(job) for jobs in planned.values() for job, _ in jobs}
-    out = []
-    for block in planned.values():
-        for job, run in block:
-            row = rows[job.hash] | {"status": status(run)}
-            if row["status"] == "done":
-                row |= row_of(run)
-            if job.encoder:
-                row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
-            out.append(row)
-    return DataFrame(out)
+    """A row a job: its config, and where its run is done what that gave; `encoder.KEY` is its encoder's."""
+    rows: dict[str, dict[str, Any]] = {}
+    for job, run in (entry for block in planned.values() for entry in block):
+        row = columns(job) | {"status": status(run)}
+        if row["status"] == "done":
+            row |= row_of(run)
+        if job.encoder:
+            row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
+        rows[f"{job.block} {job.hash}"] = rows[job.hash] = row
+    return DataFrame([rows[f"{job.block} {job.hash}"] for block in planned.values() for job, _ in block])
 
 
 def measured(module: ModuleType, study: Study, known: Runs) -> Runs:

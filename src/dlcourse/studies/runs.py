@@ -57,10 +57,15 @@ def average(table: DataFrame, by: Sequence[str], metrics: Sequence[str]) -> Data
 
 
 def refuse_other_protocol(group: DataFrame, by: Sequence[str] = ()) -> None:
-    """Raise InputError for runs that differ in their data or in a key of their config other than the seed."""
+    """Raise InputError for runs that differ in their data or in a key of their config other than the seed.
+
+    Codes are by different encoders, one for each seed: those are compared instead.
+    """
+    encoded = "encoder" in group and group["encoder"].notna().any()
+    free = (*FREE, "data.files", "data.provenance") if encoded else FREE
     for key in group.columns:
         name = key.removeprefix("encoder.")
-        skipped = any(name == free or name.startswith(free + ".") for free in FREE)
+        skipped = any(name == f or name.startswith(f + ".") for f in (FREE if name != key else free))
         if name.startswith(PROTOCOL) and key not in by and not skipped:
             different = group[key].map(str).unique()
             if len(different) > 1:

@@ -223,7 +223,7 @@ def test_a_checkpoint_that_can_not_be_written(
 
 def test_columns_where_not_every_epoch_is_validated(train: Train) -> None:
     """An epoch without validation has empty cells, not the figures of the one before, and is never the best."""
-    run = train(*LINEAR, "+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4")
+    run = train(*LINEAR, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4")
     first = header(run)
     assert {"epoch", "step", "train/loss", "val/loss", "val/accuracy"} <= set(first)
     resume.main([f"run={run}", "trainer.max_epochs=6"])

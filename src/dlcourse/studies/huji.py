@@ -453,16 +453,12 @@ def lr_sweep(study: Study, runs: Runs) -> list[Item]:
                 title = f"{split} {metric} by learning rate: {name}"
                 drawn = figures.superimposed(curves, title, y_label=metric, log_y=metric == "loss")
                 items.append(Plot(f"{network}_{split.lower()}_{metric}", title, drawn))
-    for _, row in of(done, "mlp_long").iterrows():
-        title = f"{row['epochs']} epochs at the rate {row['optimizer.lr']:g}: {SWEEPS['mlp']}"
-        columns = {str(name): column.tolist() for name, column in history(row["run"]).items()}
-        items.append(Plot("mlp_long", title, figures.learning_curves(columns, title=title)))
     return items
 
 
 def sweep(table: DataFrame, network: str) -> DataFrame:
     """The runs of a network by their learning rates, the highest first."""
-    return of(table, network, f"{network}_long").sort_values("optimizer.lr", ascending=False)
+    return of(table, network).sort_values("optimizer.lr", ascending=False)
 
 
 def rate(table: DataFrame, network: str, lr: float) -> Series | Verdict:

@@ -118,7 +118,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_mends_what_was_damaged(
 
 
 def test_a_run_that_was_interrupted_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = {"optimizer__lr": 0.009, "trainer__max_epochs": 3}
+    one: dict[str, Any] = {"optimizer__lr": 0.009, "trainer__max_epochs": 3}
     assert run("cmu/q3", tmp_path, **one) == 0
     (folder,) = [tmp_path / name for name in trained(tmp_path)]
     whole = (folder / "metrics.csv").read_text()

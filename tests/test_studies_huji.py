@@ -278,7 +278,8 @@ def codes(**values: dict[str, list[float]]) -> DataFrame:
     one = {"knn": [0.65], "decoded": [6], "mse": [0.045], "dead": [0]}
     pca = {"knn": [0.43], "decoded": [4], "mse": [0.056], "dead": [0]}
     rows = []
-    for code, given in {"first": first, "second": one, "second_long": one, "pca": pca}.items():
+    codes: dict[str, dict[str, Any]] = {"first": first, "second": one, "second_long": one, "pca": pca}
+    for code, given in codes.items():
         given = given | values.get(code, {})
         for seed in range(len(given["knn"])):
             measured = {key: given[key][seed] for key in ("decoded", "mse", "dead")} | {"recognised": 0.5}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -138,7 +139,7 @@ def test_a_rise_is_told_from_a_gap_that_widens() -> None:
 
 
 def test_the_solution_is_reached_within_what_can_be_read_off_its_plot() -> None:
-    given = {"step": 8200, "val_loss": 0.297, "train_accuracy": 0.923, "val_accuracy": 0.916}
+    given: dict[str, Any] = {"step": 8200, "val_loss": 0.297, "train_accuracy": 0.923, "val_accuracy": 0.916}
     assert ntnu.as_the_solution(long(), **given).kind == "reproduced"
     assert ntnu.as_the_solution(long(), **given | {"val_accuracy": 0.909}).kind == "refuted"
 
@@ -170,7 +171,7 @@ def test_curves_are_measured_by_means_of_two_passes(made: Callable[..., dict[str
     found = ntnu.softmax_measure(load("ntnu/softmax"), Runs(DataFrame(rows), tmp_path)).set_index("hash")
     at = step[step <= 3000][-10:]
     assert found.loc["long-0", "val/loss at 3000"] == pytest.approx(1 - at.mean() / 10_000)
-    assert found.loc["long-0", "lowest at"] == step[-1] and np.isnan(found.loc["long-0", "val/loss at 8200"])
+    assert found.loc["long-0", "lowest at"] == step[-1] and pd.isna(found.loc["long-0", "val/loss at 8200"])
     assert found.loc["early-1"].isna().all()  # too short for one mean
 
 
@@ -302,12 +303,12 @@ def test_the_page_of_the_penalty(train: Train, tmp_path: Path) -> None:
         values = {"optimizer.weight_decay": decay, "seed": 0, "block": "sweep"}
         made[f"{decay}"] = (train(*overrides, *SMALL, run=str(decay)), values)
     runs = known("l2", made, tmp_path)
-    table = runs.table.set_index("optimizer.weight_decay")
-    weights = list(opened(table.loc[2.0, "run"])[0].parameters())
+    table: dict[float, dict[str, Any]] = {row["optimizer.weight_decay"]: row for row in runs.table.to_dict("records")}  # type: ignore[misc]
+    weights = list(opened(table[2.0]["run"])[0].parameters())
     assert sum(w.numel() for w in weights) == 7850
-    assert table.loc[2.0, "norm"] == pytest.approx(sum(float(w.detach().square().sum()) for w in weights))
-    assert table.loc[2.0, "objective"] == pytest.approx(table.loc[2.0, "train/loss"] + table.loc[2.0, "norm"], rel=1e-5)
-    assert np.isnan(table.loc[0.0, "lowest"]) and table.loc[2.0, "lowest"] < table.loc[2.0, "objective"]
+    assert table[2.0]["norm"] == pytest.approx(sum(float(w.detach().square().sum()) for w in weights))
+    assert table[2.0]["objective"] == pytest.approx(table[2.0]["train/loss"] + table[2.0]["norm"], rel=1e-5)
+    assert np.isnan(table[0.0]["lowest"]) and table[2.0]["lowest"] < table[2.0]["objective"]
     shown = titles(ntnu.l2(load("ntnu/l2"), runs))
     assert shown == ["Each λ", "weights_0", "weights_2", "accuracy_2022", "accuracy_2021", "accuracy", "norms"]
 

@@ -102,6 +102,8 @@ def _mistakes(task: Task, data: DataModule) -> Figure | None:
     top = likely.argsort(descending=True, stable=True)[:24]
     chosen = wrong[top]
     pictures, _ = data.stored["test"].__getitems__(chosen)  # of codes, what they are the codes of
+    if pictures.dim() != 4:
+        return None
     images, true, said, sure = (t.cpu().numpy() for t in (pictures, y[chosen], predicted[chosen], likely[top]))
     subtitle = f"{len(all_wrong):,} of {len(y):,} test images wrong"
     return figures.misclassified(images, true, said, sure, data.classes, subtitle=subtitle)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
+from dlcourse import engine
 from dlcourse.config import NOT_HASHED
 from dlcourse.data.module import DataModule
-from dlcourse.engine import build_data, build_task, load_task, load_weights
 from dlcourse.errors import InputError
 from dlcourse.runs import METRICS, STEPS, confusion_file, read_config, read_result
 from dlcourse.tasks import Task
@@ -112,15 +112,15 @@ def confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any], lis
 
 def opened(run: Path) -> tuple[Task, DataModule]:
     """A run's task with the run's weights, ready to evaluate, and its data, read."""
-    data = build_data(read_config(run), read_result(run)["data"])
+    task, data = engine.opened(run)
     data.prepare()
-    return load_task(run), data
+    return task, data
 
 
 def initial(run: Path) -> Task:
     """A run's task as it was before training."""
     plain = read_config(run)
     L.seed_everything(plain["seed"], verbose=False)
-    task = build_task(plain)
-    load_weights(task, plain)
+    task = engine.build_task(plain)
+    engine.load_weights(task, plain)
     return task.eval()

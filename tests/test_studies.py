@@ -198,6 +198,18 @@ def test_runs_of_other_data_or_protocol_are_not_averaged(key: str, value: Any) -
         average(table, ["optimizer.lr"], ["val/accuracy"])
 
 
+def test_codes_of_several_seeds_are_averaged_where_their_encoders_differ_in_the_seed_alone() -> None:
+    """Each seed's codes are by an encoder of their own, so their files differ; what counts are the encoders."""
+
+    def coded(seed: int, width: str) -> dict[str, Any]:
+        return row(seed=seed, encoder=f"e{seed}", **{"data.files": f"f{seed}", "encoder.model.net.widths": width})
+
+    out = average(pd.DataFrame([coded(0, "64"), coded(1, "64")]), ["optimizer.lr"], ["val/accuracy"])
+    assert list(out["runs"]) == [2]
+    with pytest.raises(InputError, match=r"encoder\.model\.net\.widths differ"):
+        average(pd.DataFrame([coded(0, "64"), coded(1, "32")]), ["optimizer.lr"], ["val/accuracy"])
+
+
 def test_a_verdict_is_one_of_six_words() -> None:
     with pytest.raises(ValueError, match="a verdict is one of"):
         Verdict("perhaps", "")

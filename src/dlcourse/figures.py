@@ -308,7 +308,7 @@ def reconstructions(
         middle = corners[i * n][0] + height / 2 - 0.5
         ax.text(-0.08 * width, middle, name, ha="right", va="center", fontsize=NORMAL, color=INK)
         if i:
-            error = f"MSE {np.mean((pictures - reference) ** 2):.4f}"
+            error = f"MSE {np.mean((pictures - reference) ** 2):.2g}"
             ax.text(sheet.shape[1] + 0.05 * width, middle, error, va="center", fontsize=SMALL, color=GREY)
     for name, (top, left) in zip(columns or [], corners, strict=False):
         at = (left + width / 2 - 0.5, top - 0.5 - 0.05 * height)

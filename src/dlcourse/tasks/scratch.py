@@ -104,9 +104,12 @@ class ByHand(Task):
         by_hand(self.net)
         return super().configure_optimizers()
 
-    def on_fit_start(self) -> None:
+    def setup(self, stage: str) -> None:
+        """Refuse what a run asks of its trainer and NumPy can't do."""
         if self.trainer.world_size > 1:
             raise InputError("model=scratch runs on one device: trainer.devices=1")
+        if self.trainer.accumulate_grad_batches != 1:
+            raise InputError("trainer.accumulate_grad_batches: model=scratch takes a step for each batch: 1")
         if self.trainer.precision not in ("32-true", "64-true"):
             raise InputError(
                 f"trainer.precision={self.trainer.precision}: model=scratch computes with NumPy, in 32-true or 64-true"

@@ -75,7 +75,7 @@ class Reconstruct(Task):
 
     def _errors(self, source: Tensor, x: Tensor) -> Tensor:
         """Mean squared error [B] of the images that come of `source`."""
-        return (self.net(source) - x).square().flatten(1).mean(1)
+        return (self(source) - x).square().flatten(1).mean(1)
 
     def with_noise(self, x: Tensor, batch: int) -> Tensor:
         """Images with the noise that the evaluation's batch number `batch` always has."""

@@ -18,7 +18,7 @@ class Regress(Task):
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, y = batch
         y = y.to(x.dtype).reshape(len(y), -1)
-        output = self.net(x)
+        output = self(x)
         if output.shape != y.shape:
             raise ValueError(f"the net gives {tuple(output.shape[1:])} numbers, the targets have {tuple(y.shape[1:])}")
         loss = F.mse_loss(output, y)

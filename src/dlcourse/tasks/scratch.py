@@ -61,7 +61,7 @@ def _layer(part: nn.Module) -> scratch.Layer:
 class ByHand(Task):
     """What a task becomes without autograd: the network's output, the loss's gradient and all others by NumPy.
 
-    In each step of training, validation and test the net's output comes from `scratch`, so there is no graph of it.
+    The output comes from `scratch`, so there is no graph of it.
     `backward` puts the gradients by hand where the optimizer looks for them. The net itself, its weights' names and
     the checkpoints are those of the task with autograd: either can go on with the other's weights.
     """
@@ -74,19 +74,12 @@ class ByHand(Task):
         """The loss that the task trains on, and what the network should have given, in the form that it takes."""
         raise NotImplementedError
 
-    def forward_by_hand(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """What `net(x)` is, x [B, ...], computed by NumPy."""
         self.network = by_hand(self.net)
         self.output = self.network.forward(array(x.flatten(1)))
         y = torch.from_numpy(self.output).to(x.device)
         return y.view_as(x) if isinstance(self.net, Autoencoder) else y
-
-    def _shared_step(self, batch: Batch, stage: str) -> Tensor:
-        self.net.forward = self.forward_by_hand
-        try:
-            return super()._shared_step(batch, stage)
-        finally:
-            del self.net.forward
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logged = super().training_step(batch, batch_idx)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from torchvision import models
 
 from dlcourse import runs, train
@@ -147,6 +148,20 @@ def test_a_narrowed_sweep_takes_the_runs_that_are_there(tmp_path: Path, capsys: 
     assert run("cmu/q3", tmp_path, optimizer__lr=0.09) == 0
     assert "0 runs trained, 1 of 1 done" in capsys.readouterr().out
     assert trained(tmp_path) == before
+
+
+def test_two_processes_share_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that another process is at is left to it, and is a gap in this one's report."""
+    assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
+    busy, done = (tmp_path / name for name in sorted(trained(tmp_path)))
+    shutil.rmtree(busy)
+    with FileLock(busy.with_name(f".{busy.name}.lock")):
+        assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
+    out = capsys.readouterr().out
+    assert "left to another process" in out and "0 runs trained, 1 of 2 done" in out
+    assert not busy.exists() and done.exists()
+    assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
+    assert "1 runs trained, 2 of 2 done" in capsys.readouterr().out
 
 
 def test_a_changed_protocol_gets_no_verdict(tmp_path: Path) -> None:

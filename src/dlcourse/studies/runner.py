@@ -1,7 +1,6 @@
 """Run what a study is missing, one run after the other, and write its report."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import logging
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from pandas import DataFrame
 
 from dlcourse import page, runs
@@ -134,17 +134,14 @@ def run_job(job: Job, run: Path) -> str:
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[bool]:
     """Whether this process may work on a run: no other does. The lock goes when the process does, however it ends."""
-    path = run.with_name(f".{run.name}.lock")
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
+    lock = FileLock(run.with_name(f".{run.name}.lock"))
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    with held:
+        yield True
 
 
 @contextlib.contextmanager

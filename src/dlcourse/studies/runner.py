@@ -39,6 +39,7 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
     study = load(name)
     blocks = narrowed(study, overrides, quick)
     folder.mkdir(parents=True, exist_ok=True)
+    known = by_hash(folder)
     planned: dict[str, list[tuple[Job, Path]]] = {}
     failed = finished = 0
     for block, keys in blocks.items():
@@ -46,7 +47,7 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
         todo = list(jobs(block, keys, finished_encoders))
         planned[block] = []
         for i, job in enumerate(todo, 1):
-            run = directory(folder, job)
+            run = known.setdefault(job.hash, folder / f"{job.block}-{job.hash}")
             planned[block].append((job, run))
             if sound(run, job.hash):
                 continue
@@ -65,13 +66,13 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
 # --- one run ---------------------------------------------------------------------------------------------------------
 
 
-def directory(folder: Path, job: Job) -> Path:
-    """The directory of a job's run: wherever in the study's folder its hash is, else a new name."""
+def by_hash(folder: Path) -> dict[str, Path]:
+    """The runs in a study's folder by their config's hash, whatever their directories are called."""
+    found: dict[str, Path] = {}
     for result in sorted(folder.glob(f"*/{runs.RESULT}")):
         with contextlib.suppress(InputError):
-            if runs.read_result(result.parent).get("config_hash") == job.hash:
-                return result.parent
-    return folder / f"{job.block}-{job.hash}"
+            found.setdefault(str(runs.read_result(result.parent).get("config_hash")), result.parent)
+    return found
 
 
 def status(run: Path) -> str:

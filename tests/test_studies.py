@@ -177,7 +177,10 @@ def test_the_command_line_of_a_study(tmp_path: Path, capsys: pytest.CaptureFixtu
     for wrong, words in (
         (["study=cmu/q33"], "there is no study=cmu/q33"),
         (["study=cmu/q3", "budget=small"], "budget must be full or quick"),
-        (["study=cmu/q3", "optimiser.lr=1", f"hydra.sweep.dir={tmp_path}"], "optimiser"),
+        (
+            ["study=cmu/q3", "optimiser.lr=1", f"hydra.sweep.dir={tmp_path}"],
+            "no key optimiser.lr; did you mean optimizer.lr",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             train.main(wrong)

@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 
-from dlcourse.commandline import override_text
+from dlcourse.commandline import check_overrides, override_text
 from dlcourse.config import conf_dir, config_hash, flat, groups, resolved
 from dlcourse.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.rules import check
@@ -126,6 +126,7 @@ def composed(block: str, given: dict[str, Any], encoder: Job | None) -> Job:
     except InputError:
         raise
     except Exception as error:  # Hydra's and OmegaConf's
+        check_overrides(arguments, sweep=False)  # says it in our words, where it finds what is wrong
         raise InputError(f"block {block}: {first_line(error.__cause__ or error)}") from error
     return Job(block, given, plain, config_hash(plain), encoder.hash if encoder else None)
 

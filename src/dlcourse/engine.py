@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -340,25 +341,36 @@ def predict_images(
 ) -> list[list[Any]]:
     """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
     recorded = result["data"]
-    task, data = load_task(run), build_data(plain, recorded, run)
-    if not isinstance(task, Classify):
-        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+    classify, batch_size = classifier(run, plain, result)
     classes = recorded["classes"]
     channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
     rows: list[list[Any]] = []
-    with torch.inference_mode():
-        for i in range(0, len(files), data.eval_batch_size):
-            batch = files[i : i + data.eval_batch_size]
-            x = torch.stack(
-                [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch]
-            )
-            x = 255 - x if invert else x
-            x = x if data.encoder is None else data.encoder(x)
-            p, k = task.probabilities(data.transform(x)).sort(descending=True, stable=True)
-            for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
-                named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]
-                rows.append([str(file), *named[0], *(value for pair in named for value in pair)])
+    for i in range(0, len(files), batch_size):
+        batch = files[i : i + batch_size]
+        x = torch.stack(
+            [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch]
+        )
+        p, k = classify(255 - x if invert else x).sort(descending=True, stable=True)
+        for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
+            named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]
+            rows.append([str(file), *named[0], *(value for pair in named for value in pair)])
     return rows
+
+
+def classifier(
+    run: Path, plain: dict[str, Any], result: dict[str, Any]
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
+    """A run as a function of images, uint8 [N, C, H, W] as its data are stored, to probabilities [N, classes]; and how
+    many images it takes at a time."""
+    task, data = load_task(run), build_data(plain, result["data"], run)
+    if not isinstance(task, Classify):
+        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+
+    @torch.inference_mode()
+    def probabilities(x: torch.Tensor) -> torch.Tensor:
+        return task.probabilities(data.transform(x if data.encoder is None else data.encoder(x)))
+
+    return probabilities, data.eval_batch_size
 
 
 # --- around it -----------------------------------------------------------------------------------------------------

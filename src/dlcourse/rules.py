@@ -106,6 +106,7 @@ RULES: dict[str, Rule] = {
     "data.augment.saturation": SHARE,
     "data.augment.rotate": _between(0, 180.1, "degrees from 0 to 180"),
     "data.augment.shear": _between(0, 60.1, "degrees from 0 to 60"),
+    "data.augment.thickness": _or(NULL, _between(0, 16.1, "a number of pixels from 0 to 16")),
     "data.device": _one_of("auto", "cpu"),
     "data.workers": _or(NULL, _whole(0)),
     "data.memory_limit": POSITIVE,

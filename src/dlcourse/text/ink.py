@@ -1,0 +1,96 @@
+"""From a photo to its ink: light and paper divided out, dark on light or light on dark, a mask of the strokes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+
+from dlcourse.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+SIDE = 2400  # pixels of a page's longer side: letters are read with some 24 of them
+WINDOW = 1 / 20  # of the longer side: strokes are narrower than that, and light changes little within it
+FAINTEST = 0.06  # ink takes at least this share of the paper's light
+SURE, WEAK = 0.6, 0.35  # of the page's usual ink: where a stroke is sure, and how far it goes from there
+
+
+@dataclass(frozen=True)
+class Ink:
+    """darkness: float32 [H, W] from 0 for paper to 1, 0.5 at a stroke's edge. mask: bool [H, W], the strokes."""
+
+    darkness: Array
+    mask: Array
+
+
+def load(path: Path) -> tuple[Array, float]:
+    """A photo in grey, float32 [H, W] from 0 to 1, upright as its camera says, its longer side SIDE at most; and how
+    many of the photo's own pixels one of these is wide.
+
+    Raises InputError for what is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith(("I", "F")):  # 16 bits or floats: Pillow would cut them off at 255
+                values = np.asarray(upright, dtype=np.float32)
+                span = float(np.ptp(values)) or 1.0
+                upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
+            elif upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                paper = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+            grey = upright.convert("L")
+    except FileNotFoundError:
+        raise InputError(f"page={path}: there is no such file") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"page={path} can't be read as a picture: {error}") from None
+    full = max(grey.size)
+    grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.float32) / 255, full / max(grey.size)
+
+
+def find_ink(page: Array) -> Ink | None:
+    """The ink of a page, float32 [H, W] from 0 to 1; None where there is nothing but paper.
+
+    Paper is what a grey closing leaves: it fills what is darker and narrower than a window, and follows light and
+    shadow, even a shadow's edge. Ink is the share of the paper's light that is missing. White on black is turned into
+    black on white.
+    """
+    smooth = ndimage.gaussian_filter(page, 1.0)
+    window = max(15, round(max(page.shape) * WINDOW)) | 1
+    bright, dark = closing(smooth, window), -closing(-smooth, window)
+    if light_on_dark(smooth, bright, dark):
+        smooth, bright = 1 - smooth, 1 - dark
+    missing = (bright - smooth) / np.maximum(bright, 0.05)
+    paper = float(np.median(missing))  # noise makes the brightest of a window brighter than paper is
+    noise = 1.4826 * float(np.median(np.abs(missing - paper)))
+    missing -= paper
+    faintest = max(FAINTEST, 6 * noise)
+    candidates = missing[missing > faintest / 2]
+    if not candidates.size or candidates.max() < faintest:
+        return None
+    usual = float(np.median(candidates[candidates >= threshold_otsu(candidates)]))
+    if usual < faintest:
+        return None
+    weak = max(WEAK * usual, faintest / 2)
+    mask = apply_hysteresis_threshold(missing, weak, max(SURE * usual, weak))
+    return Ink(np.clip(missing / (2 * weak), 0, 1), mask)
+
+
+def closing(page: Array, window: int) -> Array:
+    """A grey closing by a square; beyond its border the page goes on as it ends, so that a gradient leaves no rim."""
+    half = min(window, min(page.shape) - 1)
+    wider = np.pad(page, half, mode="reflect", reflect_type="odd")
+    closed: Array = ndimage.minimum_filter(ndimage.maximum_filter(wider, window), window)
+    return closed[half : half + page.shape[0], half : half + page.shape[1]]
+
+
+def light_on_dark(page: Array, bright: Array, dark: Array) -> bool:
+    """Whether most of what lies around strokes is dark: strokes are the smaller part wherever there are some."""
+    span = bright - dark
+    around = span > max(0.1, 0.5 * float(span.max()))
+    return bool(around.any() and np.median(((page - dark) / np.maximum(span, 1e-3))[around]) < 0.5)

@@ -14,6 +14,8 @@ from dlcourse.errors import InputError
 
 log = logging.getLogger(__name__)
 
+DOUBTFUL = 0.7  # mean probability of the letters below which the page is hardly one
+
 USAGE = """
 python -m dlcourse.read run=DIR page=FILE [truth=FILE] [out=DIR] [turn=DEGREES] [context=true]
 
@@ -48,6 +50,9 @@ def main(argv: list[str]) -> None:
     reading = open_reader(run).read(page, None if turn is None else int(turn), context == "true")
     found = reading.letters
     print(reading.text or "(no letters)")
+    sure = float(np.mean([x.probability for x in found])) if found else 1.0
+    if sure < DOUBTFUL:
+        log.warning("only %.0f %% sure of a letter: is this a page of capital letters and digits?", 100 * sure)
 
     out.mkdir(parents=True, exist_ok=True)
     runs.write_text(out / "text.txt", reading.text + "\n")
@@ -62,6 +67,7 @@ def main(argv: list[str]) -> None:
     turned = np.rot90(page, int(turn or 0) // 90)
     drawn = figures.letters(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
     figures.save(drawn, out / "letters.png")
+    (out / "scores.json").unlink(missing_ok=True)  # of an earlier reading
     if truth is not None:
         scores = compare(truth, reading.text)
         pairs = [f"{a} as {b}" + (f" ({n})" if n > 1 else "") for (a, b), n in scores.confused.most_common()]
@@ -79,11 +85,14 @@ def main(argv: list[str]) -> None:
 
 def read_truth(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"truth={path}: there is no such file") from None
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"truth={path} can't be read as a text: {error}") from None
+    if not any(c.isalnum() for c in text):
+        raise InputError(f"truth={path} has no letter or digit")
+    return text
 
 
 if __name__ == "__main__":

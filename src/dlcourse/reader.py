@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dlcourse import engine, runs
@@ -51,13 +52,14 @@ def open_reader(run: Path) -> Reader:
 
 def form_of(run: Path) -> Form:
     """The form of a run's training images. Raises InputError where they are neither measured yet nor here."""
-    path = run / FORM
-    if path.is_file():
-        try:
-            return Form(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            pass  # damaged: measured again
-    recorded = runs.read_result(run)["data"]
+    path, recorded = run / FORM, runs.read_result(run)["data"]
+    try:
+        form = Form(**json.loads(path.read_text(encoding="utf-8")))
+        of_classes = np.array(form.slender, float).shape == (len(recorded["classes"]), 2)
+        if of_classes and form.side == recorded["stored_shape"][-1] and form.extent > form.thickness > 0:
+            return form
+    except (OSError, ValueError, TypeError):
+        pass  # not there or damaged: measured
     data = engine.build_data(runs.read_config(run), recorded, run)
     data.prepare()
     if data_facts(data)["files"] != recorded["files"]:

@@ -46,7 +46,7 @@ def compose(text: str, letters: Mapping[str, Array], hand: Hand, rng: np.random.
     h = hand.height
     drawn = [[draw(letters[c], hand, rng, c) if c != " " else None for c in line] for line in text.split("\n")]
     rows: list[list[tuple[int, int, Array]]] = []
-    y, widest = hand.margin * h, 0.0
+    y, widest = 0.0, 0.0
     for line in drawn:
         x = hand.margin * h
         placed: list[tuple[int, int, Array]] = []
@@ -61,8 +61,8 @@ def compose(text: str, letters: Mapping[str, Array], hand: Hand, rng: np.random.
         widest = max(widest, x)
         y += (1 + hand.leading) * h
     everything = [entry for placed in rows for entry in placed]
-    above = min([top for top, _, _ in everything] + [0])
-    below = max([top + s.shape[0] for top, _, s in everything] + [0])
+    above = min([top for top, _, _ in everything], default=0) - round(hand.margin * h)
+    below = max([top + s.shape[0] for top, _, s in everything], default=0)
     ink = np.zeros((round(below - above + hand.margin * h), round(widest + hand.margin * h)), np.float32)
     for top, left, shape in everything:
         where = np.s_[top - above : top - above + shape.shape[0], left : left + shape.shape[1]]

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+from skimage.morphology import convex_hull_image
 
-from dlcourse.errors import InputError
+from dlcourse.errors import InputError, first_line
 
 Array = np.ndarray[Any, Any]
 
@@ -46,8 +47,8 @@ def load(path: Path) -> tuple[Array, float]:
             grey = upright.convert("L")
     except FileNotFoundError:
         raise InputError(f"page={path}: there is no such file") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"page={path} can't be read as a picture: {error}") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything
+        raise InputError(f"page={path} can't be read as a picture: {first_line(error)}") from None
     full = max(grey.size)
     grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / 255, full / max(grey.size)
@@ -60,6 +61,7 @@ def find_ink(page: Array) -> Ink | None:
     shadow, even a shadow's edge. Ink is the share of the paper's light that is missing. White on black is turned into
     black on white.
     """
+    page = paper_only(page)
     smooth = ndimage.gaussian_filter(page, 1.0)
     window = max(15, round(max(page.shape) * WINDOW)) | 1
     bright, dark = closing(smooth, window), -closing(-smooth, window)
@@ -79,6 +81,28 @@ def find_ink(page: Array) -> Ink | None:
     weak = max(WEAK * usual, faintest / 2)
     mask = apply_hysteresis_threshold(missing, weak, max(SURE * usual, weak))
     return Ink(np.clip(missing / (2 * weak), 0, 1), mask)
+
+
+def paper_only(page: Array, coarse: int = 160) -> Array:
+    """The page where a sheet of paper lies on something much darker: that is replaced by the sheet's mean.
+
+    A sheet is the largest bright part of the coarse picture, without dents, with dark on three sides of the photo.
+    """
+    step = max(1, max(page.shape) // coarse)
+    small = ndimage.median_filter(page[step // 2 :: step, step // 2 :: step], 9)
+    bright = small > threshold_otsu(small) if np.ptp(small) > 0 else np.ones_like(small, bool)
+    sides = [side.mean() for side in (bright[0], bright[-1], bright[:, 0], bright[:, -1])]
+    if sum(share < 0.3 for share in sides) < 3 or small[bright].mean() < 2 * small[~bright].mean():
+        return page
+    labels, _ = ndimage.label(bright)
+    sheet = labels == np.bincount(labels[bright]).argmax()
+    hull = convex_hull_image(sheet)
+    if sheet.sum() < max(0.85 * hull.sum(), 0.1 * sheet.size):
+        return page
+    inside = ndimage.binary_erosion(hull, iterations=2)
+    large = np.kron(inside, np.ones((step, step), bool))
+    large = np.pad(large, [(0, max(0, n - m)) for n, m in zip(page.shape, large.shape, strict=True)])
+    return np.where(large[: page.shape[0], : page.shape[1]], page, np.float32(small[sheet].mean()))
 
 
 def closing(page: Array, window: int) -> Array:

@@ -1,23 +1,22 @@
 """A page read: ink in pieces, pieces in lines, letters out of them, words."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 from dlcourse.errors import InputError
 from dlcourse.text.form import Form, fit
 from dlcourse.text.ink import Array, find_ink
-from dlcourse.text.letters import best, cut, possible
+from dlcourse.text.letters import Known, best, cut, possible
 from dlcourse.text.pieces import Piece, cut_out, find_pieces, in_lines, letter_height
 
 Classify = Callable[[Array], Array]  # uint8 [N, side, side] -> probabilities float [N, classes]
 
 AMBIGUOUS = ("O0", "I1", "Z2", "S5")  # letters and digits that many write alike
-LEAST, SURER = 6, 0.15  # letters, and by how much more probable they have to be the other way round
+LEAST, SURER = 6, 1.0  # letters, and standard errors by which they have to be surer the other way up
 
 
 @dataclass(frozen=True)
@@ -54,34 +53,51 @@ def read(
     turn: degrees by which the page is turned to the left first. Without it, a page whose letters are surer when they
     are turned is refused, with an InputError that says which way. context: see `settled`.
     """
-    page = np.rot90(page, (turn or 0) // 90)
-    ink = find_ink(page)
-    if ink is None:
-        return Reading([])
-    pieces, labels = find_pieces(ink)
-    lines = [cut(line, labels) for line in in_lines(pieces)]
-    candidates = [list(possible(line)) for line in lines]
-    if not any(candidates):
-        return Reading([])
-    images = np.stack([fit(cut_out(c.piece, ink, labels), form) for line in candidates for c in line])
-    known = iter(zip(images, classify(images), strict=True))
     same = np.array([[a == b or twin(a) == b for b in classes] for a in classes])
-    found = [best([(c, *next(known)) for c in line], np.array(form.slender), same) for line in candidates]
-    if turn is None:
-        refuse_turned(np.stack([image for line in found for _, image, _ in line]), classify)
+
+    def turned(quarters: int) -> list[list[Known]]:
+        return find_letters(np.rot90(page, quarters), classify, form, same)
+
+    found = turned((turn or 0) // 90)
+    if turn is None and any(surer_turned(found, classify, same)):
+        sure = [np.mean(surprises(np.stack([p for line in turned(k) for *_, p in line]), same)) for k in (1, 2, 3)]
+        way = 1 + int(np.argmin(sure))
+        is_turned = {1: "turned to the right", 2: "upside-down", 3: "turned to the left"}[way]
+        raise InputError(f"the page seems to be {is_turned}: turn={90 * way} turns it back (turn=0 reads it as it is)")
     letters = in_words([[(c.piece, probabilities) for c, _, probabilities in line] for line in found], classes)
     return Reading(settled(letters) if context else letters)
 
 
-def refuse_turned(images: Array, classify: Classify) -> None:
-    """Raise InputError where letters are clearly more probable the other way up, or on their side."""
+def find_letters(page: Array, classify: Classify, form: Form, same: Array) -> list[list[Known]]:
+    """The letters of a page in lines, each with its image and its probabilities."""
+    ink = find_ink(page)
+    if ink is None:
+        return []
+    pieces, labels = find_pieces(ink)
+    lines = [parts for line in in_lines(pieces) if (parts := cut(line, labels))]
+    candidates = [list(possible(line)) for line in lines]
+    if not candidates:
+        return []
+    images = np.stack([fit(cut_out(c.piece, ink, labels), form) for line in candidates for c in line])
+    known = iter(zip(images, classify(images), strict=True))
+    return [best([(c, *next(known)) for c in line], np.array(form.slender), same) for line in candidates]
+
+
+def surer_turned(found: Sequence[Sequence[Known]], classify: Classify, same: Array) -> Iterator[bool]:
+    """For each other way up, whether the letters are surer: by more than chance, as their differences vary."""
+    images = np.array([image for line in found for _, image, _ in line])
     if len(images) < LEAST:
         return
-    sure = [float(classify(np.rot90(images, k, (1, 2))).max(1).mean()) for k in range(4)]
-    k = int(np.argmax(sure))
-    if k and sure[k] > sure[0] + SURER:
-        way = {1: "turned to the right", 2: "upside-down", 3: "turned to the left"}[k]
-        raise InputError(f"the page seems to be {way}: turn={90 * k} reads it turned back (turn=0 as it is)")
+    upright = surprises(classify(images), same)
+    for quarters in (1, 2, 3):
+        less = upright - surprises(classify(np.rot90(images, quarters, (1, 2))), same)
+        yield float(less.mean()) > SURER * float(less.std()) / math.sqrt(len(less))
+
+
+def surprises(probabilities: Array, same: Array) -> Array:
+    """How unsure each letter is, [n] in nats; that two classes are written alike doesn't count."""
+    out: Array = -np.log(np.maximum((probabilities @ same).max(1), 1e-6))
+    return out
 
 
 def in_words(lines: Sequence[Sequence[tuple[Piece, Array]]], classes: Sequence[str]) -> list[Letter]:
@@ -104,12 +120,13 @@ def in_words(lines: Sequence[Sequence[tuple[Piece, Array]]], classes: Sequence[s
 
 def space_between(gaps: Sequence[float]) -> float:
     """The gap, in heights of a line, from which on it is a space; infinity where all gaps are of one kind."""
-    values = np.array(gaps)
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(gaps) < 2:
         return math.inf
-    threshold = float(threshold_otsu(values))
-    narrow, wide = values[values <= threshold].mean(), values[values > threshold].mean()
-    return threshold if wide > 1.8 * narrow + 0.1 and wide > 0.3 else math.inf
+    values = np.sort(gaps)
+    total, left = np.cumsum(values), np.arange(1, len(values))
+    narrow, wide = total[:-1] / left, (total[-1] - total[:-1]) / left[::-1]  # the means of both kinds, cut after each
+    k = int(np.argmax(left * left[::-1] * (wide - narrow) ** 2))  # Otsu: the kinds differ most
+    return float(values[k : k + 2].mean()) if wide[k] > 1.8 * narrow[k] + 0.1 and wide[k] > 0.3 else math.inf
 
 
 def settled(letters: Sequence[Letter]) -> list[Letter]:

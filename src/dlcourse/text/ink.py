@@ -8,14 +8,15 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
-from skimage.morphology import convex_hull_image
+from skimage.morphology import convex_hull_image, skeletonize
 
 from dlcourse.errors import InputError, first_line
 
 Array = np.ndarray[Any, Any]
 
 SIDE = 2400  # pixels of a page's longer side: letters are read with some 24 of them
-WINDOW = 1 / 20  # of the longer side: strokes are narrower than that, and light changes little within it
+COARSE = 480  # pixels of its longer side are enough to see which is ink and how broad strokes are
+WINDOW = 1 / 20  # of the longer side: most strokes are narrower than that, and light changes little within it
 FAINTEST = 0.06  # ink takes at least this share of the paper's light
 SURE, WEAK = 0.6, 0.35  # of the page's usual ink: where a stroke is sure, and how far it goes from there
 
@@ -57,17 +58,28 @@ def load(path: Path) -> tuple[Array, float]:
 def find_ink(page: Array) -> Ink | None:
     """The ink of a page, float32 [H, W] from 0 to 1; None where there is nothing but paper.
 
-    Paper is what a grey closing leaves: it fills what is darker and narrower than a window, and follows light and
-    shadow, even a shadow's edge. Ink is the share of the paper's light that is missing. White on black is turned into
-    black on white.
+    White on black is turned into black on white. A coarse look with a wide window shows how broad strokes are; the
+    window that then divides out light and shadow is no wider than they need.
     """
     page = paper_only(page)
-    smooth = ndimage.gaussian_filter(page, 1.0)
-    window = max(15, round(max(page.shape) * WINDOW)) | 1
-    bright, dark = closing(smooth, window), -closing(-smooth, window)
-    if light_on_dark(smooth, bright, dark):
-        smooth, bright = 1 - smooth, 1 - dark
-    missing = (bright - smooth) / np.maximum(bright, 0.05)
+    small = ndimage.zoom(page, min(1, COARSE / max(page.shape)), order=1) if min(page.shape) > 1 else page
+    smooth, rough = (ndimage.gaussian_filter(p, 1.0) for p in (page, small))
+    wide = max(small.shape) // 3 | 1
+    if light_on_dark(rough, wide):
+        smooth, rough = 1 - smooth, 1 - rough
+    first = strokes(rough, wide)
+    pen = breadth(first.mask) * max(page.shape) / max(small.shape) if first else 0
+    return strokes(smooth, round(max(15, max(page.shape) * WINDOW, 2.5 * pen)) | 1)
+
+
+def strokes(page: Array, window: int) -> Ink | None:
+    """What is darker than its surroundings and narrower than a window.
+
+    Paper is what a grey closing leaves: it fills what is dark and narrow, and follows light and shadow, even a
+    shadow's edge. Ink is the share of the paper's light that is missing.
+    """
+    bright = closing(page, window)
+    missing = (bright - page) / np.maximum(bright, 0.05)
     paper = float(np.median(missing))  # noise makes the brightest of a window brighter than paper is
     noise = 1.4826 * float(np.median(np.abs(missing - paper)))
     missing -= paper
@@ -83,13 +95,20 @@ def find_ink(page: Array) -> Ink | None:
     return Ink(np.clip(missing / (2 * weak), 0, 1), mask)
 
 
+def breadth(mask: Array) -> float:
+    """How broad strokes are, in pixels, at half of their middle line or more."""
+    middle = skeletonize(mask)
+    return float(np.median(2 * ndimage.distance_transform_edt(mask)[middle])) if middle.any() else 0.0
+
+
 def paper_only(page: Array, coarse: int = 160) -> Array:
     """The page where a sheet of paper lies on something much darker: that is replaced by the sheet's mean.
 
     A sheet is the largest bright part of the coarse picture, without dents, with dark on three sides of the photo.
     """
     step = max(1, max(page.shape) // coarse)
-    small = ndimage.median_filter(page[step // 2 :: step, step // 2 :: step], 9)
+    first = min(step, *page.shape) // 2
+    small = ndimage.median_filter(page[first::step, first::step], 9)
     bright = small > threshold_otsu(small) if np.ptp(small) > 0 else np.ones_like(small, bool)
     sides = [side.mean() for side in (bright[0], bright[-1], bright[:, 0], bright[:, -1])]
     if sum(share < 0.3 for share in sides) < 3 or small[bright].mean() < 2 * small[~bright].mean():
@@ -113,8 +132,11 @@ def closing(page: Array, window: int) -> Array:
     return closed[half : half + page.shape[0], half : half + page.shape[1]]
 
 
-def light_on_dark(page: Array, bright: Array, dark: Array) -> bool:
-    """Whether most of what lies around strokes is dark: strokes are the smaller part wherever there are some."""
-    span = bright - dark
-    around = span > max(0.1, 0.5 * float(span.max()))
-    return bool(around.any() and np.median(((page - dark) / np.maximum(span, 1e-3))[around]) < 0.5)
+def light_on_dark(page: Array, window: int) -> bool:
+    """Whether strokes are lighter than what lies around them.
+
+    They take less than half of it, so they make the differences from the local mean skewed; a gradient and a shadow's
+    edge don't.
+    """
+    difference = page - ndimage.uniform_filter(page, window)
+    return bool((difference**3).mean() > 0)

@@ -387,6 +387,14 @@ def test_weights_none_and_a_path(tmp_path: Path) -> None:
         find_weights("mobilenetv2", "imagenet")
 
 
+def test_offline_no_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCOURSE_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"OFFLINE forbids its download: put it at .*mobilenet_v2\.pth"):
+        find_weights("mobilenet_v2", "imagenet", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 class Code:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("ran",)
@@ -435,6 +443,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_imagenet_weights_are_downloaded_once_and_checked(
     hub: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("DLCOURSE_OFFLINE", raising=False)
     url, folder = server
     torch.save({"a": torch.ones(2)}, folder / "made")
     digits = hashlib.sha256((folder / "made").read_bytes()).hexdigest()[:8]

@@ -41,6 +41,16 @@ def command(*words: str, cwd: Path, **options: Any) -> "subprocess.CompletedProc
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("model", ["mlp", "knn"])
+def test_a_line_of_progress_on_a_terminal(
+    train: Train, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.isatty", lambda descriptor: True)
+    train(f"model={model}", "trainer.progress=true", "trainer.figures=false")
+    shown = capsys.readouterr().err
+    assert "epoch 1/" in shown and shown.endswith("\r") and ("loss" in shown) == (model == "mlp")
+
+
 def test_the_run_directory(train: Train) -> None:
     run = train("model=mlp", "model.net.hidden=[16]", "trainer.max_epochs=2", "logger=tensorboard")
     names = {p.name for p in run.iterdir()}

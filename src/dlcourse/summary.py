@@ -29,7 +29,7 @@ def announce(result: dict[str, Any]) -> None:
     if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
         log.info(
             "weights: %s is not torchvision's published file (sha256 %s...)",
-            weights["file"],
+            Path(weights["file"]).name,
             weights["sha256"][:8],
         )
 

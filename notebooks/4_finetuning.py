@@ -1,0 +1,103 @@
+# %% [markdown]
+# # 4 · Fine-tuning
+#
+# A few hundred photos are not enough to learn to see. A network that has seen ImageNet's million can see already; all
+# it needs is a new last layer. Here: how many photos each way takes.
+#
+# Time: two minutes on two cores. Data: eight scenes of SUN, 1,177 + 400 photos of CMU's homework 1, made
+# smaller to be quick; where they are not there, drawn shapes and textures stand in, and it says so, loudly: then the
+# figures mean nothing. The outputs kept here are with the course's photos, and with weights that were rebuilt from
+# another copy than torchvision's.
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+from IPython.display import Image, display
+from pandas import DataFrame
+
+from dlcourse import figures
+from dlcourse.errors import InputError
+from dlcourse.nets.pretrained import find_weights
+from dlcourse.report import find
+from dlcourse.studies.overview import read
+from dlcourse.studies.runs import confusion, opened, row_of
+
+LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
+os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
+
+WEIGHTS = "imagenet"
+try:
+    find_weights("mobilenet_v2", WEIGHTS)
+except InputError as error:
+    WEIGHTS = "none"
+    print(f"!!! WITHOUT ImageNet's weights nothing below will impress anybody: {error}")
+
+
+def show(figure):
+    """A figure as reports have it."""
+    display(Image(figures.png(figure)))
+
+
+# %% [markdown]
+# ## From scratch
+#
+# A small convnet on photos of 32×32, with 32, 128 and 512 of them to learn from.
+
+# %%
+# !python -m dlcourse.train -m model=cnn data=sun data.size=32 data.limit=32,128,512 data.epochs=20 \
+#     trainer.figures=false hydra.sweep.dir=scratch {LESS}
+
+# %% [markdown]
+# ## The last layer alone
+#
+# MobileNetV2 with ImageNet's weights, frozen; only the new last layer learns. Since the frozen part gives the same for
+# a photo in each epoch, it sees each photo once, and the epochs after that cost nearly nothing. (Photos of 128×128: the
+# real size is 224.)
+
+# %%
+# !python -m dlcourse.train -m model=mobilenet_v2 model.weights={WEIGHTS} data=sun data.size=128 data.limit=32,128,512 \
+#     data.epochs=20 hydra.sweep.dir=head {LESS}
+
+# %%
+_, data = opened(find(["head"])[-1])
+photos, y = data.stored["test"].all()
+names = [data.classes[k] for k in y[25::50]]
+show(figures.image_grid(photos[25::50].numpy(), names, columns=4, title="Some of the test photos"))
+
+# %%
+found = {"from scratch": read(find(["scratch"]))[0], "last layer alone": read(find(["head"]))[0]}
+heights = {name: [record.row["test/accuracy"] for record in records] for name, records in found.items()}
+limits = [str(record.config["data.limit"]) for record in found["last layer alone"]]
+show(figures.bars(limits, heights, title="Test accuracy", x_label="training photos"))
+
+# %% [markdown]
+# ## All layers
+#
+# After an epoch of the last layer alone, let everything learn, the old layers at a tenth of the rate so that they don't
+# forget what they know.
+
+# %%
+# !python -m dlcourse.train model=mobilenet_v2 model.weights={WEIGHTS} model.train=head_then_all model.head_epochs=1 \
+#     data=sun data.size=128 data.limit=512 data.batch_size=16 data.epochs=3 hydra.run.dir=all {LESS}
+
+# %%
+runs = {"from scratch": find(["scratch"])[-1], "last layer alone": find(["head"])[-1], "all layers": Path("all")}
+columns = ["test/accuracy", "epochs", "train_seconds", "parameters"]
+DataFrame({name: row_of(run) for name, run in runs.items()}).T[columns]
+
+# %% [markdown]
+# Is it worth it? Not with so few photos and epochs; at the report's size it was not, either
+# (`docs/reports/cmu/q6_1_4.md`). Where the network is wrong, one often sees why:
+
+# %%
+show(figures.confusion_matrix(*confusion(Path("all")), title="All layers, test photos"))
+display(Image("all/figures/misclassified.png"))
+
+# %% [markdown]
+# ## Try
+#
+# - `model.weights=none` with `model.train=all`: the same network without what it has seen.
+# - Your own photos: `data=folder data.root=DIR` with `DIR/<class>/*.jpg`, `data.size=224`.
+# - `python -m dlcourse.predict run=all images='*.jpg'`.

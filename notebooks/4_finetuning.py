@@ -22,7 +22,7 @@ from dlcourse.errors import InputError
 from dlcourse.nets.pretrained import find_weights
 from dlcourse.report import find
 from dlcourse.studies.overview import read
-from dlcourse.studies.runs import confusion, opened, row_of
+from dlcourse.studies.runs import confusion, row_of
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -61,12 +61,6 @@ def show(figure):
 #     data.epochs=20 hydra.sweep.dir=head {LESS}
 
 # %%
-_, data = opened(find(["head"])[-1])
-photos, y = data.stored["test"].all()
-names = [data.classes[k] for k in y[25::50]]
-show(figures.image_grid(photos[25::50].numpy(), names, columns=4, title="Some of the test photos"))
-
-# %%
 found = {"from scratch": read(find(["scratch"]))[0], "last layer alone": read(find(["head"]))[0]}
 heights = {name: [record.row["test/accuracy"] for record in records] for name, records in found.items()}
 limits = [str(record.config["data.limit"]) for record in found["last layer alone"]]
@@ -89,11 +83,10 @@ DataFrame({name: row_of(run) for name, run in runs.items()}).T[columns]
 
 # %% [markdown]
 # Is it worth it? Not with so few photos and epochs; at the report's size it was not, either
-# (`docs/reports/cmu/q6_1_4.md`). Where the network is wrong, one often sees why:
+# (`docs/reports/cmu/q6_1_4.md`). Where the network is wrong, `all/figures/misclassified.png` often shows why.
 
 # %%
 show(figures.confusion_matrix(*confusion(Path("all")), title="All layers, test photos"))
-display(Image("all/figures/misclassified.png"))
 
 # %% [markdown]
 # ## Try

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from dlcourse.data.augment import Augment, build_augment
 
 EVERYTHING: dict[str, Any] = {
-    "flip": True, "shift": 0.2, "rotate": 30, "shear": 20, "scale": 0.3, "crop": 0.4, "cutout": 0.3, "brightness": 0.5,
-    "contrast": 0.5, "saturation": 0.5,
+    "flip": True, "shift": 0.2, "rotate": 30, "shear": 20, "scale": 0.3, "crop": 0.4, "thickness": 3.0, "cutout": 0.3,
+    "brightness": 0.5, "contrast": 0.5, "saturation": 0.5,
 }  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def test_images_stay_images(options: dict[str, Any], channels: int, height: int,
 def test_nothing_is_asked_for() -> None:
     assert build_augment(None) is None
     assert build_augment(dict.fromkeys(EVERYTHING, 0)) is None
+    assert build_augment({"thickness": None}) is None
     assert build_augment({"flip": False, "shift": 0.1}) is not None
 
 
@@ -106,6 +107,49 @@ def test_scale_and_shear() -> None:
     torch.testing.assert_close(rows, torch.full((500,), 28.0), atol=0.1, rtol=0)
     assert float(slope.abs().max()) <= math.tan(20.5 * math.pi / 180)
     assert float(slope.max()) > math.tan(18 * math.pi / 180) and float(slope.min()) < -math.tan(18 * math.pi / 180)
+
+
+def bars(width: int, n: int, dark: bool) -> Tensor:
+    """n times the same bar, so many pixels wide, from above to below through the middle of 24×24."""
+    image = torch.zeros(n, 1, 24, 24)
+    image[..., 12 - width // 2 : 12 - width // 2 + width] = 1
+    return 1 - image if dark else image
+
+
+def widths(x: Tensor, dark: bool) -> Tensor:
+    """How wide the bars are half-way down, in pixels [B]."""
+    return (1 - x if dark else x)[:, 0, 12].sum(-1)
+
+
+@pytest.mark.parametrize("dark", [True, False])
+@pytest.mark.parametrize("thickness", [0.5, 1.5, 2.0, 5.0])
+def test_strokes_are_thicker_or_thinner_by_up_to_so_many_pixels(thickness: float, dark: bool) -> None:
+    out = augmented(bars(8, 400, dark), thickness=thickness)
+    change = widths(out, dark) - 8
+    assert float(change.abs().max()) <= thickness + 1e-4
+    assert float(change.max()) > 0.95 * thickness and float(change.min()) < -0.95 * thickness
+    assert float(change.mean().abs()) < 0.1 * thickness, "as often thinner as thicker"
+    assert float((out[..., :, 11:13] - bars(8, 400, dark)[..., :, 11:13]).abs().max()) < 1e-6, "in the middle"
+
+
+def test_a_stroke_gets_thicker_on_each_side_and_vanishes_where_it_is_too_thin() -> None:
+    x = torch.zeros(200, 1, 15, 15)
+    x[..., 7, 7] = 1
+    out = augmented(x, thickness=2)
+    assert torch.equal(out, out.flip(-1)) and torch.equal(out, out.flip(-2)) and torch.equal(out, out.mT)
+    assert float(out[..., 7, 7].min()) < 0.05 and float(out[..., 7, 6].max()) > 0.95
+    assert not out[..., 6, 6].any(), "a cross, so that round ends stay round"
+
+
+def test_dark_and_light_strokes_in_one_batch_and_in_colour() -> None:
+    both = torch.cat([bars(6, 50, dark=True), bars(6, 50, dark=False)]).expand(100, 3, 24, 24)
+    out = augmented(both, thickness=1.5)
+    for part, dark in ((out[:50], True), (out[50:], False)):
+        change = widths(part, dark) - 6
+        assert float(change.max()) > 1 and float(change.min()) < -1
+    assert torch.equal(out[:, 0], out[:, 1])
+    plain = torch.full((4, 1, 9, 9), 0.7)
+    assert torch.equal(augmented(plain, thickness=4), plain)
 
 
 def test_crops_are_windows_inside_the_image() -> None:

@@ -61,6 +61,7 @@ MISTAKES = [
     ("data.shape=[0,1]", "data.shape", "[0, 1]"),
     ("data.val=1.5", "data.val", "1.5"),
     ("data.augment.flip=1", "data.augment.flip", "true or false"),
+    ("data.augment.thickness=-1", "data.augment.thickness", "a number of pixels from 0 to 16"),
     ("data=folder", "data.root is missing"),
     ("seed=-1", "seed", "-1"),
     ("seed=4294967296", "seed", "4294967295"),

@@ -40,6 +40,12 @@ EVERY: dict[str, Callable[[], Figure]] = {
     "misclassified": lambda: figures.misclassified(
         rng.random((6, 3, 32, 32)), np.arange(6), np.arange(6)[::-1], rng.random(6), FLOWERS
     ),
+    "letters": lambda: figures.letters(
+        np.tile(np.linspace(0.2, 0.9, 400), (300, 1)),
+        np.array([[50, 40, 90, 70]] * 2),
+        ["A", "7"],
+        np.array([0.9, 0.4]),
+    ),
     "scatter": lambda: figures.scatter(rng.normal(size=(500, 2)), rng.integers(0, 10, 500), DIGITS),
     "scatter_of_many": lambda: figures.scatter(
         {"AE": rng.normal(size=(2000, 2)), "PCA": rng.normal(size=(2000, 2))}, rng.integers(0, 10, 2000), DIGITS
@@ -274,6 +280,28 @@ def test_misclassified_are_the_most_confident_mistakes_in_order() -> None:
     assert [round(10 * sheet[-1, 41 * i + 5]) for i in range(3)] == [2, 4, 1]
     assert [t.get_text() for t in fig.axes[0].texts] == ["c → a, 90 %", "a → b, 70 %", "b → c, 50 %"]
     assert "4 of 5 wrong" in "\n".join(words(fig))
+
+
+def test_letters_stand_above_their_boxes_and_doubtful_ones_in_another_colour() -> None:
+    page = rng.random((200, 300))
+    boxes = [[50, 40, 90, 70], [52, 80, 91, 115], [120, 10, 160, 40]]
+    fig = figures.letters(page, np.array(boxes), ["A", "7", "Q"], np.array([0.99, 0.4, 0.7]))
+    (ax,) = fig.axes
+    np.testing.assert_allclose(picture(ax), page)
+    drawn = [(p.get_y(), p.get_x(), p.get_height(), p.get_width()) for p in ax.patches]  # type: ignore[attr-defined]
+    assert drawn == [(top, left, bottom - top, right - left) for top, left, bottom, right in boxes]
+    colours = {t.get_text(): t.get_color() for t in ax.texts}
+    assert colours["A"] == colours["Q"] != colours["7"]
+    for text, (top, left, *_) in zip(ax.texts, boxes, strict=True):
+        x, y = text.get_position()
+        assert x == left and top - 6 < y < top
+    assert "orange: 1 of 3 less than 70 % sure" in "\n".join(words(fig))
+    assert not any("orange" in text for text in words(figures.letters(page, np.array(boxes[:1]), ["A"], np.ones(1))))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2400), (2400, 1), (50, 50)])
+def test_pages_of_any_shape_can_be_drawn(shape: tuple[int, int]) -> None:
+    assert figures.png(figures.letters(np.ones(shape), np.zeros((0, 4)), [], np.zeros(0)))
 
 
 def test_no_mistake_is_said() -> None:

@@ -15,6 +15,7 @@ from torchvision import models
 
 from dlcourse import runs, train
 from dlcourse.errors import InputError
+from dlcourse.studies import cmu
 from dlcourse.studies import study as studies
 from dlcourse.studies.runner import run_study
 from dlcourse.studies.runs import average
@@ -66,8 +67,13 @@ def test_every_study_says_all_that_it_should(name: str) -> None:
 
 @pytest.mark.parametrize("name", studies.names())
 def test_every_study_runs_end_to_end_and_then_only_renders(
-    name: str, imagenet: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    imagenet: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cmu, "DRAWS", 1)
     assert run(name, tmp_path, **SMALLER.get(name, {})) == 0
     before = trained(tmp_path)
     assert len(before) >= 1
@@ -87,6 +93,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     "cmu/q6_1_3": {"data__resize": 32},
     "cmu/q6_1_4": {"data__size": 32},
     "cmu/q6_2": {"data__size": 32},
+    "huji/scratch": {"data__function": "max"},
+    "ntnu/scratch": {"optimizer__weight_decay": 2.0},
 }
 
 

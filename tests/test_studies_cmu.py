@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import font_manager
 from pandas import DataFrame
+from PIL import Image, ImageDraw, ImageFont
 
 from dlcourse import runs
 from dlcourse.config import flat
 from dlcourse.nets import MLP
-from dlcourse.page import Item, Plot, Table
+from dlcourse.page import GAP, Item, Plot, Table
 from dlcourse.studies import cmu
 from dlcourse.studies.runs import Runs, row_of
 from dlcourse.studies.study import load, names
 from dlcourse.studies.verdict import Verdict
+from dlcourse.text import Hand, Letter, Reading
 
 A, B = {"block": "a"}, {"block": "b"}
 NAN = math.nan
@@ -223,9 +226,100 @@ def test_what_is_measured_of_a_run(tmp_path: Path) -> None:
     assert cmu.confused(tmp_path) == "0O 5, 0S 1"
 
 
+def as_read(text: str) -> Reading:
+    """A reading of that text, / between its lines."""
+    words = [(i, j, word) for i, line in enumerate(text.split(" / ")) for j, word in enumerate(line.split())]
+    return Reading([Letter((0, 0, 1, 1), c, 1.0, "A", i, j) for i, j, word in words for c in word])
+
+
+def test_letters_are_compared_without_spaces_and_breaks_between_words_apart() -> None:
+    def found(text: str) -> list[Any]:
+        scores = cmu.scores("TO DO / A NAP", as_read(text))
+        assert scores["text"] == text
+        return [scores[key] for key in ("accuracy", "missed", "made up", "breaks")]
+
+    assert found("TO DO / A NAP") == [1, 0, 0, 0]
+    assert found("TODO / A N AP") == [1, 0, 0, 2]
+    assert found("TO DO / A NA") == [7 / 8, 1, 0, 0]
+    assert found("TO DO / AX NAP") == [7 / 8, 0, 1, 0]
+    assert found("") == [0, 8, 0, 3]
+
+
+PAGES = [
+    {"page": "p", "accuracy": 0.75, "truth": "TO DO", "printed": "TQ DO"},
+    {"page": "q", "accuracy": 0.9, "truth": "A NAP", "printed": "A MAP"},
+]
+
+
+def pages_read(p: list[float], q: list[float], **columns: Any) -> DataFrame:
+    """Runs of block `a` with these accuracies on two pages."""
+    counts = {f"{page}/{key}": 0 for page in "pq" for key in ("missed", "made up")}
+    table = DataFrame({"block": "a", "p/accuracy": p, "q/accuracy": q} | counts)
+    mean = (table["p/accuracy"] + table["q/accuracy"]) / 2
+    return table.assign(**{"mean/accuracy": mean}, **columns)
+
+
+def test_the_text_that_a_report_prints_is_held_against_what_it_claims() -> None:
+    verdict = cmu.printed_text(DataFrame(), PAGES)
+    assert verdict.evidence.startswith("not within a point on q: p 75.00 %, claimed 75; q 75.00 %, claimed 90")
+    assert cmu.printed_text(DataFrame(), PAGES[:1]).evidence.startswith("yes, within a point: p")
+
+
+def test_the_reader_against_the_printed_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cmu.NAMES, "a", "net a")
+    good, mixed = pages_read([0.9, 1.0], [0.8, 1.0]), pages_read([0.9, 1.0], [0.5, 0.6])
+    assert cmu.above_printed(good, A, PAGES).evidence.startswith("yes: p 95.00 ± 7.07 % (2 runs) against 75.00 %; q")
+    assert cmu.above_printed(mixed, A, PAGES).evidence.startswith("on 1 of 2")
+    assert kind(cmu.above_printed(good, B, PAGES)) == "not run"
+    assert cmu.all_found(good, PAGES).evidence == ("yes; of 8 characters, run by run, net a: missed 0, 0, made up 0, 0")
+    extra = cmu.all_found(good.assign(**{"q/made up": [0, 2]}), PAGES).evidence
+    assert extra.startswith("not all") and "made up 0, 2" in extra
+    assert kind(cmu.all_found(good.assign(**{"mean/accuracy": NAN}), PAGES)) == "not run"
+    context = good.assign(**{"mean in context/accuracy": [0.9, 1.0]})
+    assert cmu.context_brings(context, A).evidence.startswith("+2.50 points: 95.00 ± 7.07 % (2 runs) with it, 92.50")
+    assert kind(cmu.context_brings(context, B)) == "not run"
+    assert kind(cmu.on_pages(good, "above_printed", of=A, pages=PAGES)) == "answered"
+
+
+def test_without_the_four_pages_there_is_no_verdict_on_them() -> None:
+    verdict = cmu.on_pages(DataFrame({"block": ["a"]}), "above_printed", of=A, pages=PAGES)
+    assert kind(verdict) == "not run" and "aren't all in $DLCOURSE_DATA/pages" in verdict.evidence
+
+
+SMALL_HAND = {"plain": Hand(height=32)}
+
+
+@pytest.mark.parametrize("there", [0, 1, 4])
+def test_the_four_pages_are_read_where_they_are(
+    there: int, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load("cmu/q4_ocr")
+    (tmp_path / "pages").mkdir()
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 40)
+    pages = study.published["pages"].head(there)
+    for name, truth in zip(pages["page"], pages["truth"], strict=True):
+        photo = Image.new("L", (900, 600), 220)
+        ImageDraw.Draw(photo).text((30, 30), truth.replace(" / ", "\n"), 40, font, spacing=30)
+        photo.save(tmp_path / "pages" / f"{name}.jpg")
+    monkeypatch.setenv("DLCOURSE_DATA", str(tmp_path))
+    monkeypatch.setattr(cmu, "HANDS", SMALL_HAND)
+    run = train("experiment=cmu/q3_nist36_mlp", "trainer.max_epochs=1", "trainer.figures=false")
+    known = Runs(DataFrame([flat(runs.read_config(run)) | {"block": "question3", "hash": "a"} | row_of(run)]), Path())
+    known = Runs(known.table.merge(cmu.q4_ocr_measure(study, known), on="hash"), Path())
+    items = cmu.q4_ocr(study, known)
+    first = items[0]
+    assert isinstance(first, Table) and list(first.frame["page"]) == [*study.published["pages"]["page"], "mean"]
+    assert ("Not all of the pages are in $DLCOURSE_DATA/pages" in first.note) == (there < 4)
+    ours = first.frame["question 3, fully connected"]
+    assert (ours != GAP).sum() == (5 if there == 4 else there)
+    assert sum(isinstance(item, Plot) for item in items) == there + 1
+    assert ("mean/accuracy" in known.table) == (there == 4)
+
+
 SMOKE = {
     "q2_toy": ("trainer.max_epochs=3",),
     "q3": ("trainer.max_epochs=2",),
+    "q4_ocr": ("trainer.max_epochs=1",),
     "q5": ("trainer.max_epochs=2",),
     "q6_1": ("trainer.max_epochs=2",),
     "q6_1_3": ("trainer.max_epochs=1", "data.resize=32", "model.weights=none", "data.eval_batch_size=50"),
@@ -235,8 +329,11 @@ SMOKE = {
 
 
 @pytest.mark.parametrize("name", SMOKE)
-def test_every_page_is_drawn_from_small_runs(name: str, train: Callable[..., Path]) -> None:
+def test_every_page_is_drawn_from_small_runs(
+    name: str, train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run of each block; a page of fewer blocks, as of an unfinished study, is drawn too."""
+    monkeypatch.setattr(cmu, "HANDS", SMALL_HAND)
     study = load(f"cmu/{name}")
     rows = []
     for i, (block, keys) in enumerate(study.blocks.items()):
@@ -262,5 +359,7 @@ def test_every_page_is_drawn_from_small_runs(name: str, train: Callable[..., Pat
 def test_every_check_of_a_study_is_there() -> None:
     for name in names():
         if name.startswith("cmu/"):
-            assert all(callable(getattr(cmu, claim.check)) for claim in load(name).claims)
+            for claim in load(name).claims:
+                assert callable(getattr(cmu, claim.check))
+                assert callable(getattr(cmu, claim.arguments.get("check", claim.check)))
             assert callable(getattr(cmu, name.split("/")[1]))

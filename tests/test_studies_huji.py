@@ -54,6 +54,22 @@ def test_the_convnet_equals_the_linear_model_up_to_a_factor() -> None:
     assert huji.convnet_equals_linear(toy(convnet_linear=60)).kind == "refuted"
 
 
+def test_in_the_report_s_own_settings_learned_is_a_hundredth_of_the_variance() -> None:
+    every = ["linear", "max", "log_sum_exp"]
+    assert huji.learns(toy(), "first_convnet", every).kind == "reproduced"
+    verdict = huji.learns(toy(first_convnet_max=30), "first_convnet", every)
+    assert verdict.kind == "refuted"
+    assert "the best of 3 runs leaves: linear 0.10 %, max 3.00 %, log_sum_exp 0.10 %" in verdict.evidence
+    far = toy(first_linear_max=30, first_linear_log_sum_exp=30)
+    assert huji.learns(far, "first_linear", ["linear"]).kind == "reproduced"
+    assert huji.learns(toy(), "first_linear", ["linear"]).kind == "refuted"
+    equal = huji.convnet_equals_linear(
+        toy(first_convnet_linear=1.5, convnet_linear=60), "first_convnet", "first_linear"
+    )
+    assert equal.kind == "reproduced"
+    assert huji.learns(toy().assign(**{"train/loss": np.nan}), "first_linear", ["linear"]).kind == NONE
+
+
 def test_the_linear_model_learns_the_linear_function_only() -> None:
     far = {"linear_max": 8900.0, "linear_log_sum_exp": 8300.0, "first_linear_linear": 7.0}
     verdict = huji.linear_learns_only(toy(**far), "first")

@@ -24,8 +24,8 @@ experiment=cmu/reader is made for it; of a sweep's directory its best run). Prin
 letters.csv (a row a letter: line, word, text, probability, what is next likely, and its box in pixels of the photo) and
 letters.png, the page with what was found, into out=DIR, otherwise outputs/pages/<page>.
 truth=FILE: a text to compare with: character error rate, recall, what was confused; also in scores.json.
-turn: 0, 90, 180 or 270, by how much the photo is turned to the left first. context=true: O or 0, I or 1, Z or 2,
-S or 5 as the other characters of its word are, letters or digits.
+turn: 0, 90, 180 or 270, by how much the photo is turned to the left first; boxes are in the turned photo.
+context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word are, letters or digits.
 """
 
 

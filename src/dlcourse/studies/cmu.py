@@ -1,7 +1,9 @@
-"""CMU 16-720, homework 5 (Fall 2023), questions 2, 3, 5 and 6: tables, figures and checks of the report's claims."""
+"""CMU 16-720, homework 5 (Fall 2023), questions 2 to 6: tables, figures and checks of the report's claims."""
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +18,17 @@ from torch import Tensor, nn
 from dlcourse import figures
 from dlcourse.data.module import DataModule
 from dlcourse.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.reader import Reader, open_reader
+from dlcourse.scratch import gradient_check as check_gradients
+from dlcourse.scratch import softmax_cross_entropy, summed
+from dlcourse.studies import twins
 from dlcourse.studies.runs import Runs, average, confusion, history, initial, opened
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, not_comparable
+from dlcourse.tasks.scratch import by_hand as network_by_hand
 from dlcourse.tasks.task import mode_of
+from dlcourse.text import Hand, Reading, compare, compose, load
+from dlcourse.text.reading import settled
 
 Of = Mapping[str, Any]  # which runs: {column: value}
 
@@ -28,6 +37,7 @@ NAMES = {
     "report": "the report's",
     "ours": "ours",
     "fcn": "6.1.1, fully connected",
+    "reader": "the reader's convnet",
     "cnn": "6.1.2, convnet",
     "question3": "question 3, fully connected",
     "reduced": "reduced",
@@ -514,7 +524,7 @@ def reconstructed(networks: Mapping[str, Any]) -> Figure:
     y = data.splits["val"].y
     places = [int(i) for c in SHOWN for i in (y == data.classes.index(c)).nonzero()[:2, 0]]
     x = pixels(data, "val")[places]
-    rows = {"original": x} | {name: task.net(x) for name, (task, _) in networks.items()}
+    rows = {"original": x} | {name: task(x) for name, (task, _) in networks.items()}
     rows[f"PCA-{COMPONENTS}"] = through_pca(pixels(data, "train"), x).clamp(0, 1)
     names = [data.classes[int(y[i])] for i in places]
     return figures.reconstructions({name: images.numpy() for name, images in rows.items()}, names, "")
@@ -565,6 +575,41 @@ def against_pca(table: DataFrame, of: Of) -> Verdict:
     return answered(
         f"{said}: {written('psnr', found)} on the validation set, PCA-{COMPONENTS} {written('psnr', pca.mean)}"
     )
+
+
+# --- scratch: questions 2, 3 and 5 with gradients by hand ------------------------------------------------------------
+
+
+def toy_by_hand_measure(study: Study, runs: Runs) -> DataFrame:
+    """As `q2_toy_measure`; the gradients that are checked are those by hand."""
+    rows = []
+    for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True):
+        _, data = opened(run)
+        points, y = data.splits["train"].all()
+        x = data.transform(points).double().numpy()
+        network = network_by_hand(initial(run).net.double())
+        sums = check_gradients(network, summed(softmax_cross_entropy), x, y.numpy())
+        errors = dict(zip(PARAMETERS, sums, strict=True)) | {"total": sum(sums)}
+        rows.append({"hash": hash_} | {f"gradient error {name}": error for name, error in errors.items()})
+    found = DataFrame(rows)
+    return q2_toy_measure(study, runs).drop(columns=found.columns[1:]).merge(found, on="hash")
+
+
+BY_HAND = [
+    twins.Part("cmu/q2_toy", "Question 2 by hand", {"net": "question 2, clusters"}, toy_by_hand_measure, q2_toy),
+    twins.Part("cmu/q3", "Question 3 by hand", {"rates": "question 3, NIST36"}, q3_measure, q3),
+    twins.Part("cmu/q5", "Question 5 by hand", {"report": "question 5, autoencoder"}, q5_measure, q5),
+]
+
+together, by_hand = twins.together, twins.judge(globals())
+
+
+def scratch_measure(study: Study, runs: Runs) -> DataFrame:
+    return twins.measure(study, runs, BY_HAND)
+
+
+def scratch(study: Study, runs: Runs) -> list[Item]:
+    return twins.page(runs, BY_HAND)
 
 
 # --- questions 6.1.1 and 6.1.2: two networks in PyTorch --------------------------------------------------------------
@@ -706,3 +751,211 @@ def stuck_epochs(table: DataFrame, of: Of, published: int) -> Verdict:
         for stuck, epochs in zip(found["stuck epochs"], found["epochs"], strict=True)
     )
     return answered(f"{each} of {found['epochs'].max():g} epochs, about {published} in the report's figure")
+
+
+# --- question 4: the text on four pages ------------------------------------------------------------------------------
+
+PAGES = "$DLCOURSE_DATA/pages"
+BREAK = "Σ"  # stands between words where breaks count as characters: it is none of the classes
+TEXT = "THE QUICK BROWN FOX\nJUMPS OVER\n13 LAZY DOGS"
+PLAIN = Hand(noise=0)
+HANDS = {"plain": PLAIN, "broken strokes": replace(PLAIN, broken=0.5), "joined letters": replace(PLAIN, gap=-0.05)}
+DRAWS = 5  # pages by each hand
+
+
+def q4_ocr(study: Study, runs: Runs) -> list[Item]:
+    done, pages = runs.done(), study.published["pages"].set_index("page")
+    first, photos = open_reader(done["run"].iloc[0]), find_pages(pages.index)
+    readings = {name: first.read(photo, turn=0) for name, photo in photos.items()}
+    printed = [accuracy(truth, text) for truth, text in zip(pages["truth"], pages["printed"], strict=True)]
+    shares = DataFrame(
+        {"claimed": pages["accuracy"], "the printed text": printed, "another solution": pages["another"]}
+    )
+    shares.loc["mean"] = shares.mean()
+    frame = beside(shares.map(lambda share: written("accuracy", share)), done)
+    absent = "" if len(photos) == len(pages) else f"**Not all of the pages are in {PAGES}**: they are gaps. "
+    note = "What the report claims and what the text in its figures gives; another solution; ours, ± over seeds."
+    texts = DataFrame(
+        [{"page": name, "truth": pages["truth"][name], "printed by the report": pages["printed"][name],
+          "here": one_line(reading)} for name, reading in readings.items()],
+        columns=["page", "truth", "printed by the report", "here"],
+    )  # fmt: skip
+    own = f"By {NAMES[str(done['block'].iloc[0])]}, its first seed."
+    items: list[Item] = [
+        Table("Accuracy on the four pages", frame.reset_index(names="page"), absent + note),
+        Table("What is missed and made up", missed_on(pages.index, done), "Characters of a page, ± over seeds."),
+        Table("The texts", texts, f"Here: {own[0].lower()}{own[1:]}"),
+    ]
+    for name, reading in readings.items():
+        empty = np.ones_like(photos[name])  # the photos are not the project's to show
+        items.append(Plot(f"page_{name}", f"Found on {name}", annotated(empty, reading), own))
+    return [*items, *gone_wrong(done, first)]
+
+
+def gone_wrong(done: DataFrame, reader: Reader) -> list[Item]:
+    """The same text written plainly, with broken strokes and with joined letters, and what the reader makes of it."""
+    text, composed = by_hands(done["run"].iloc[0])
+    frame = beside(DataFrame(index=list(HANDS)), done).reset_index(names="written")
+    note = f"{DRAWS} pages each, of validation letters. Broken: half of the letters have a gap. Joined: they overlap."
+    items: list[Item] = [Table("Accuracy on pages that go wrong", frame, note)]
+    for i, (hand, drawn) in enumerate(composed.items()):
+        reading = reader.read(drawn[0], turn=0)
+        note = f"Accuracy {written('accuracy', accuracy(text, reading.text))}: {one_line(reading)}"
+        items.append(Plot(f"hand_{i}", f"A composed page, {hand}", annotated(drawn[0], reading), note))
+    return items
+
+
+def q4_ocr_measure(study: Study, runs: Runs) -> DataFrame:
+    """Of each run `scores` of each page that is there, as `01_list/accuracy`, and the accuracy on composed pages."""
+    done = runs.done()
+    truths = study.published["pages"].set_index("page")["truth"]
+    photos = find_pages(truths.index)
+    text, composed = by_hands(done["run"].iloc[0])
+    rows = []
+    for hash_, run in zip(done["hash"], done["run"], strict=True):
+        reader = open_reader(run)
+        row: dict[str, Any] = {"hash": hash_}
+        for name, photo in photos.items():
+            reading = reader.read(photo, turn=0)
+            for page, version in ((name, reading), (f"{name} in context", Reading(settled(reading.letters)))):
+                row |= {f"{page}/{key}": value for key, value in scores(truths[name], version).items()}
+        for kind in ("", " in context"):
+            each = [row.get(f"{name}{kind}/accuracy", math.nan) for name in truths.index]
+            row[f"mean{kind}/accuracy"] = np.mean(each)
+        for hand, drawn in composed.items():
+            row[f"{hand}/accuracy"] = np.mean([accuracy(text, reader.read(page, turn=0).text) for page in drawn])
+        rows.append(row)
+    return DataFrame(rows)
+
+
+def find_pages(names: Iterable[str]) -> dict[str, figures.Array]:
+    """The photos that there are of these pages, float32 [H, W]."""
+    folder = Path(os.path.expandvars(PAGES))
+    return {name: load(path)[0] for name in names if (path := folder / f"{name}.jpg").is_file()}
+
+
+def by_hands(run: Path) -> tuple[str, dict[str, list[figures.Array]]]:
+    """TEXT, of the letters that there are, and pages with it, composed of the validation letters of a run's data."""
+    data, dark = opened(run)[1], open_reader(run).form.dark
+    x, y = (values.numpy() for values in data.splits["val"].all())
+    ink = 1 - x[:, 0] / 255 if dark else x[:, 0] / 255
+    letters = {c: ink[y == k] for k, c in enumerate(data.classes) if (y == k).any()}
+    text = "".join(c for c in TEXT if c in letters or c.isspace())
+    return text, {
+        name: [compose(text, letters, hand, np.random.default_rng(i)) for i in range(DRAWS)]
+        for name, hand in HANDS.items()
+    }
+
+
+def accuracy(truth: str, text: str) -> float:
+    """1 - the character error rate; below 0 where more is made up than there is."""
+    return 1 - compare(truth, text).error_rate
+
+
+def scores(truth: str, reading: Reading) -> dict[str, float | str]:
+    """`breaks`: by how many edits the texts differ more where the breaks between words count as characters."""
+    plain, spaced = (compare(change(truth), change(one_line(reading))) for change in (str, with_breaks))
+    edits = [found.missed + found.made_up + found.confused.total() for found in (plain, spaced)]
+    return {
+        "accuracy": 1 - plain.error_rate,
+        "missed": plain.missed,
+        "made up": plain.made_up,
+        "breaks": edits[1] - edits[0],
+        "text": one_line(reading),
+    }
+
+
+def one_line(reading: Reading) -> str:
+    return reading.text.replace("\n", " / ")
+
+
+def with_breaks(text: str) -> str:
+    return BREAK.join(word for word in text.split() if word != "/")
+
+
+def by_block(done: DataFrame, metric: str) -> dict[str, Sample]:
+    """A metric over the runs of each block, by its name for people; NaN where it isn't measured."""
+    column = done[metric] if metric in done else pd.Series(math.nan, done.index)
+    found = column.groupby(done["block"], sort=False).agg(["mean", "std"])
+    return {NAMES[str(block)]: Sample(mean, sd) for block, mean, sd in found.itertuples()}
+
+
+def beside(frame: DataFrame, done: DataFrame) -> DataFrame:
+    """A table with a row a page, and with a column more for the accuracy of each block's runs."""
+    columns = {page: by_block(done, f"{page}/accuracy") for page in frame.index}
+    return frame.join(DataFrame(columns).T.map(lambda found: written("accuracy", found)))
+
+
+def missed_on(pages: Iterable[str], done: DataFrame) -> DataFrame:
+    counts = {"missed": "missed", "made up": "made up", "breaks": "wrong breaks between words"}
+    rows = []
+    for page in pages:
+        found = {title: by_block(done, f"{page}/{key}") for key, title in counts.items()}
+        for name, context in by_block(done, f"{page} in context/accuracy").items():
+            row = {title: show(of_blocks[name].mean, of_blocks[name].sd, 1) for title, of_blocks in found.items()}
+            rows.append({"page": page, "network": name, **row, "accuracy in context": written("accuracy", context)})
+    return DataFrame(rows)
+
+
+def annotated(page: figures.Array, reading: Reading) -> Figure:
+    found = reading.letters
+    boxes = np.array([letter.box for letter in found]).reshape(-1, 4)
+    probabilities = np.array([letter.probability for letter in found])
+    return figures.letters(page, boxes, [letter.text for letter in found], probabilities)
+
+
+def on_pages(table: DataFrame, check: str, **arguments: Any) -> Verdict:
+    """Another check of this module, about what is measured on the four pages."""
+    if "mean/accuracy" not in table or table["mean/accuracy"].isna().all():
+        return no_verdict(f"the pages 01_list.jpg, 02_letters.jpg, 03_haiku.jpg and 04_deep.jpg aren't all in {PAGES}")
+    verdict: Verdict = globals()[check](table, **arguments)
+    return verdict
+
+
+def printed_text(table: DataFrame, pages: Sequence[Mapping[str, Any]]) -> Verdict:
+    """The accuracy of the texts that the report prints, beside what it claims: no run decides about that."""
+    shown, off = [], []
+    for page in pages:
+        found, claimed = accuracy(page["truth"], page["printed"]), page["accuracy"]
+        shown.append(f"{page['page']} {written('accuracy', found)}, claimed {percent(claimed, digits=0)}")
+        if abs(found - claimed) > 0.01:
+            off.append(page["page"])
+    said = f"not within a point on {', '.join(off)}" if off else "yes, within a point"
+    return answered(f"{said}: {'; '.join(shown)}")
+
+
+def above_printed(table: DataFrame, of: Of, pages: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Whether the mean accuracy over seeds is above that of the text that the report prints, page by page."""
+    shown, ahead = [], 0
+    for page in pages:
+        found, theirs = sample(table, f"{page['page']}/accuracy", of), accuracy(page["truth"], page["printed"])
+        if not found.n:
+            return missing(of)
+        shown.append(f"{page['page']} {written('accuracy', found)} against {written('accuracy', theirs)}")
+        ahead += found.mean > theirs
+    said = "yes" if ahead == len(pages) else f"on {ahead} of {len(pages)}"
+    return answered(f"{said}: {'; '.join(shown)}")
+
+
+def all_found(table: DataFrame, pages: Sequence[Mapping[str, Any]]) -> Verdict:
+    """How many characters of all pages each run misses and makes up."""
+    known = table.dropna(subset="mean/accuracy")
+    if not len(known):
+        return no_verdict("no finished run")
+    total = sum(compare(page["truth"], "").missed for page in pages)
+    counts = {key: known[[f"{page['page']}/{key}" for page in pages]].sum(axis=1) for key in ("missed", "made up")}
+    shown = []
+    for block, rows in known.groupby("block", sort=False):
+        each = [f"{key} {', '.join(f'{n:g}' for n in column[rows.index])}" for key, column in counts.items()]
+        shown.append(f"{NAMES[str(block)]}: {', '.join(each)}")
+    said = "not all" if any(column.any() for column in counts.values()) else "yes"
+    return answered(f"{said}; of {total} characters, run by run, {'; '.join(shown)}")
+
+
+def context_brings(table: DataFrame, of: Of) -> Verdict:
+    """The mean accuracy over pages without context and with it."""
+    alone, context = (sample(table, f"mean{kind}/accuracy", of) for kind in ("", " in context"))
+    if not alone.n:
+        return missing(of)
+    gain = 100 * (context.mean - alone.mean)
+    return answered(f"{gain:+.2f} points: {written('accuracy', context)} with it, {written('accuracy', alone)} without")

@@ -11,6 +11,7 @@ from torch import Tensor
 from dlcourse import figures
 from dlcourse.data.module import DataModule
 from dlcourse.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.studies import twins
 from dlcourse.studies.runs import Runs, history, opened, refuse_other_protocol
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, refuted
@@ -109,19 +110,7 @@ def toy_functions(study: Study, runs: Runs) -> list[Item]:
             "the reports add to them. No model gets below the noise floor.",
         )
     ]
-    for block, name in SETTINGS.items():
-        shown = of(done, block)
-        shown = shown[shown["seed"] == shown["seed"].min()]
-        columns: dict[str, list[float]] = {}
-        for function, run in zip(shown["data.function"], shown["run"], strict=True):
-            read = history(run)
-            thin = read.iloc[:: max(len(read) // 400, 1)]
-            columns["epoch"] = thin["epoch"].tolist()
-            columns |= {f"{stage}/{function}": thin[f"{stage}/loss"].tolist() for stage in ("train", "val")}
-        if columns:
-            drawn = figures.learning_curves(columns, title=f"Loss at each iteration, {name}")
-            note = "An epoch is one iteration; train is the batch's loss, val the test set's."
-            items.append(Plot(block, f"Loss at each iteration: {name}", drawn, note))
+    items += own_curves(done)
     items.append(
         Table(
             "Until nothing moves any more",
@@ -139,6 +128,25 @@ def toy_functions(study: Study, runs: Runs) -> list[Item]:
     if curves:
         drawn = figures.superimposed(curves, "The convnet's starts, best first", "start", "test loss", log_y=True)
         items.append(Plot("starts", "Where the convnet ends, from each start", drawn, "One draw of W."))
+    return items
+
+
+def own_curves(done: DataFrame) -> list[Item]:
+    """Of each of the reports' own settings the losses of its first start."""
+    items: list[Item] = []
+    for block, name in SETTINGS.items():
+        shown = of(done, block)
+        shown = shown[shown["seed"] == shown["seed"].min()]
+        columns: dict[str, list[float]] = {}
+        for function, run in zip(shown["data.function"], shown["run"], strict=True):
+            read = history(run)
+            thin = read.iloc[:: max(len(read) // 400, 1)]
+            columns["epoch"] = thin["epoch"].tolist()
+            columns |= {f"{stage}/{function}": thin[f"{stage}/loss"].tolist() for stage in ("train", "val")}
+        if columns:
+            drawn = figures.learning_curves(columns, title=f"Loss at each iteration, {name}")
+            note = "An epoch is one iteration; train is the batch's loss, val the test set's."
+            items.append(Plot(block, f"Loss at each iteration: {name}", drawn, note))
     return items
 
 
@@ -212,13 +220,13 @@ def convnet_learns_all(table: DataFrame) -> Verdict:
     return decide(holds, f"the best of {starts} starts on each draw of W ends at: {ends}")
 
 
-def convnet_equals_linear(table: DataFrame) -> Verdict:
+def convnet_equals_linear(table: DataFrame, convnet: str = "convnet", linear: str = "linear") -> Verdict:
     """Equal: on no draw of W is the convnet's test loss more than `ZERO` times the linear model's."""
-    if none := converged(table, ["linear", "convnet"]):
+    if none := converged(table, [linear, convnet]):
         return none
-    convnet, linear = (best_starts(table, block, "linear").set_index("data.draw") for block in ("convnet", "linear"))
-    losses = [number(best, "test/loss") for best in (convnet, linear)]
-    holds = bool((convnet["test/loss"] <= ZERO * linear["test/loss"]).all())
+    found = [best_starts(table, block, "linear").set_index("data.draw") for block in (convnet, linear)]
+    losses = [number(best, "test/loss") for best in found]
+    holds = bool((found[0]["test/loss"] <= ZERO * found[1]["test/loss"]).all())
     return decide(holds, f"test loss on the linear function: the convnet's {losses[0]}, the linear model's {losses[1]}")
 
 
@@ -755,3 +763,45 @@ def linear_code(table: DataFrame) -> Verdict:
         scores = in_percent(probe(table, code, "knn"), "test/accuracy")
         texts.append(f"{CODES[code]}: test MSE {number(of(table, code), 'mse')}, nearest neighbours {scores}")
     return answered("; ".join(texts))
+
+
+# --- scratch: the toy functions with gradients by hand ---------------------------------------------------------------
+
+LEARNED = 0.01  # of the targets' variance: with less left, a loss is on the axis of a figure that holds the first one
+
+
+def first_report(study: Study, runs: Runs) -> list[Item]:
+    note = (
+        "Mean squared errors, ± over the convnet's starts and over orders of the linear model's examples. The penalty "
+        "(λ/2)‖w‖² with λ = 0.1 is what the report adds to them. No model gets below the noise floor."
+    )
+    return [Table("After the last iteration", own_table(runs.done()), note), *own_curves(runs.done())]
+
+
+BLOCKS = {"first_linear": "linear model", "first_convnet": "convnet"}
+BY_HAND = [twins.Part("huji/toy_functions", "By hand", BLOCKS, toy_functions_measure, first_report)]
+
+together, by_hand = twins.together, twins.judge(globals())
+
+
+def scratch_measure(study: Study, runs: Runs) -> DataFrame:
+    return twins.measure(study, runs, BY_HAND)
+
+
+def scratch(study: Study, runs: Runs) -> list[Item]:
+    return twins.page(runs, BY_HAND)
+
+
+def learns(table: DataFrame, block: str, functions: Sequence[str]) -> Verdict:
+    """Whether these functions are learned and no others: on every draw of W the best start leaves less than LEARNED."""
+    if none := converged(table, [block]):
+        return none
+    left = {f: best_starts(table, block, f)["left"] for f in FUNCTIONS}
+    learned = [f for f, shares in left.items() if (shares < LEARNED).all()]
+    starts = int(of(table, block).groupby(["data.function", "data.draw"]).size().max())
+    shown = ", ".join(f"{f} {percent(shares.mean())} %" for f, shares in left.items())
+    return decide(
+        learned == list(functions),
+        f"of the variance of the test targets the best of {starts} runs leaves: {shown}; learned is less than "
+        f"{percent(LEARNED, digits=0)} %",
+    )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dlcourse import figures
 from dlcourse.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.studies import twins
 from dlcourse.studies.runs import Runs, average, history, initial, opened, steps
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide, no_verdict
@@ -344,7 +345,7 @@ def l2_measure(study: Study, runs: Runs) -> DataFrame:
         x = data.transform(x)
         decay = float(row[DECAY])
         if decay not in found:
-            found[decay] = lowest(initial(row["run"]), x, y, decay)
+            found[decay] = lowest(initial(row["run"]).net, x, y, decay)
         with torch.no_grad():
             norm = sum(float(w.square().sum()) for w in task.parameters())
             objective = float(F.cross_entropy(task(x), y)) + decay / 2 * norm
@@ -352,12 +353,12 @@ def l2_measure(study: Study, runs: Runs) -> DataFrame:
     return DataFrame(rows)
 
 
-def lowest(task: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, float]:
+def lowest(net: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, float]:
     """The lowest J that any weights have, by L-BFGS; the cross-entropy there; and how exact that is.
 
     J is λ-strongly convex, so J(w) - J* ≤ ‖∇J(w)‖²/(2λ) (Boyd and Vandenberghe, Convex Optimization, 9.1.2).
     """
-    weights = list(task.parameters())
+    weights = list(net.parameters())
     minimise = torch.optim.LBFGS(
         weights,
         max_iter=200,
@@ -369,7 +370,7 @@ def lowest(task: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, flo
 
     def objective() -> Tensor:
         minimise.zero_grad()
-        value = F.cross_entropy(task(x), y) + decay / 2 * sum(w.square().sum() for w in weights)
+        value = F.cross_entropy(net(x), y) + decay / 2 * sum(w.square().sum() for w in weights)
         value.backward()
         return value
 
@@ -377,7 +378,7 @@ def lowest(task: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, flo
     value = float(objective().detach())
     with torch.no_grad():
         slope = sum(float(w.grad.square().sum()) for w in weights if w.grad is not None)
-        loss = float(F.cross_entropy(task(x), y))
+        loss = float(F.cross_entropy(net(x), y))
     return {"lowest": value, "loss there": loss, "exact to": slope / (2 * decay)}
 
 
@@ -509,3 +510,23 @@ def norms_fall(table: DataFrame) -> Verdict:
     falls = bool((means["norm"].diff().dropna() < 0).all())
     shown = ", ".join(f"{show(row['norm'], digits=3)} at λ = {decay:g}" for decay, row in means.iterrows())
     return answered(f"{'it falls with each step of λ' if falls else 'it does not fall throughout'}: {shown}")
+
+
+# --- scratch: all three tasks with gradients by hand -----------------------------------------------------------------
+
+ORDERED = {"unshuffled": "logistic, fixed order", "shuffled": "logistic, shuffled"}
+BY_HAND = [
+    twins.Part("ntnu/logistic", "Logistic regression by hand (task 2)", ORDERED, logistic_measure, logistic),
+    twins.Part("ntnu/softmax", "Softmax regression by hand (task 3)", {"long": "softmax"}, softmax_measure, softmax),
+    twins.Part("ntnu/l2", "With a penalty, by hand (task 4)", {"sweep": "softmax with a penalty"}, l2_measure, l2),
+]
+
+together, by_hand = twins.together, twins.judge(globals())
+
+
+def scratch_measure(study: Study, runs: Runs) -> DataFrame:
+    return twins.measure(study, runs, BY_HAND)
+
+
+def scratch(study: Study, runs: Runs) -> list[Item]:
+    return twins.page(runs, BY_HAND)

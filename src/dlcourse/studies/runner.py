@@ -179,19 +179,23 @@ def table_of(planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
 
 
 def measured(module: ModuleType, study: Study, known: Runs) -> Runs:
-    """The table with the columns that the course's `<study>_measure` adds, kept until the runs or the code change."""
+    """The table with the columns that the course's `<study>_measure` adds.
+
+    They are kept until the runs or the package's code change; with gaps, where something was not there, they aren't.
+    """
     measure = getattr(module, f"{study.name.split('/')[1]}_measure", None)
     done = known.done()
     if measure is None or not len(done):
         return known
     path = known.folder / MEASURED
-    code = Path(str(module.__file__)).read_bytes()
+    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))
     stamp = hashlib.sha256(code + "".join(sorted(done["hash"])).encode()).hexdigest()
     if path.is_file() and path.read_text(encoding="utf-8").startswith(f"# {stamp}\n"):
         extra = pd.read_csv(path, comment="#", dtype={"hash": str})
     else:
         extra = measure(study, known)
-        runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
+        if extra.notna().all(axis=None):
+            runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
     return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
 
 

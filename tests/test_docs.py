@@ -24,9 +24,10 @@ from dlcourse.studies import study as studies
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted({c.strip() for c in re.findall(r"`?(python -m dlcourse\.[^`\n]+)", README) if "$" not in c})
+ELSEWHERE = ("run", "split", "study", "budget", "out", "page", "truth", "turn", "context")  # keys of other commands
 OVERRIDES = sorted({word for code in re.findall(r"`([^`\n]+)`", README) for word in code.split()
                     if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*=[^=]+", word)
-                    and word.split("=")[0] not in ("run", "split", "study", "budget", "out")})  # fmt: skip
+                    and word.split("=")[0] not in ELSEWHERE})  # fmt: skip
 
 
 def given(start: str, **put_in: object) -> list[str]:

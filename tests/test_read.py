@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from dlcourse import cli, runs
 from dlcourse import read as reading
@@ -139,22 +140,22 @@ def test_a_page_is_printed_and_what_is_left_agrees(
 
 
 def test_boxes_are_in_the_photos_own_pixels(trained: Path, tmp_path: Path, command: Callable[..., Ran]) -> None:
-    picture = page("AB 7\nXYZ", Hand(height=60))
+    picture = page("PACK MY BOX WITH\nFIVE JUGS")
     exif = Image.Exif()
     exif[0x0112] = 6
     photos = {
         "plain": save(picture, tmp_path / "plain.png"),
         "turned by the camera": save(np.rot90(picture), tmp_path / "turned.png", exif=exif),
-        "large": save(np.kron(picture, np.ones((9, 9))), tmp_path / "large.png"),
+        "large": save(np.kron(picture, np.ones((3, 3))), tmp_path / "large.png"),
     }
     found = {}
     for name, path in photos.items():
         assert command(f"run={trained}", f"page={path}", f"out=out/{name}")[0] == 0
         found[name] = boxes(tmp_path / "out" / name)
     assert max(Image.open(photos["large"]).size) > 2400, "so it is made smaller first"
-    assert len(found["plain"]) == 6
+    assert len(found["plain"]) == 21
     assert (found["turned by the camera"] == found["plain"]).all()
-    np.testing.assert_allclose(found["large"], 9 * found["plain"], atol=2 * 9)
+    np.testing.assert_allclose(found["large"], 3 * found["plain"], atol=2 * 3)
 
 
 @pytest.mark.parametrize("kind", ["blank", "black", "noise", "50×50", "1×1"])
@@ -173,6 +174,17 @@ def test_an_empty_page_has_no_letters_and_still_its_files(
     assert (tmp_path / "out" / "letters.png").is_file()
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert (scores["error_rate"], scores["recall"], scores["missed"]) == (1, 0, 3)
+
+
+def test_a_photo_of_something_else_is_doubted(
+    trained: Path, tmp_path: Path, command: Callable[..., Ran], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    blots = ndimage.gaussian_filter(rng.normal(size=(300, 400)), 5)
+    path = save(np.where(blots > 1.2 * blots.std(), 0.2, 0.9), tmp_path / "blots.png")
+    code, printed, _ = command(f"run={trained}", f"page={path}", "turn=0")
+    assert code == 0 and not printed.startswith("(no letters)")
+    assert "is this a page of capital letters and digits?" in caplog.text
 
 
 def test_a_small_picture_of_one_letter(trained: Path, tmp_path: Path, command: Callable[..., Ran]) -> None:

@@ -240,11 +240,18 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
 
 
 def judge(module: ModuleType, claim: Claim, table: DataFrame) -> Verdict:
-    """The verdict on a claim; figures of data or weights that aren't the published ones decide nothing."""
-    if not (table["status"] == "done").any():
+    """The verdict on a claim; figures of data or weights that aren't the published ones decide nothing.
+
+    That is asked of the runs of the block that a claim names, as `of: {block: net}` or `runs: net`, else of all.
+    """
+    done = table["status"] == "done"
+    if not done.any():
         return no_verdict("none of the runs is done")
     verdict: Verdict = getattr(module, claim.check)(table, **claim.arguments)
-    comparable = table.loc[table["status"] == "done", "comparable"].astype(bool).all()
+    of = claim.arguments.get("of")
+    block = claim.arguments.get("runs") or (of.get("block") if isinstance(of, dict) else None)
+    asked = done & (table["block"] == block) if block else done
+    comparable = table.loc[asked, "comparable"].astype(bool).all()
     if comparable or verdict.kind in ("not run", "answered", "not comparable"):
         return verdict
     return not_comparable(verdict.evidence)

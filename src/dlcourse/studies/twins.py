@@ -210,11 +210,11 @@ def together(table: DataFrame) -> Verdict:
     is_same = hand[["metrics apart", "weights apart"]].max(axis=1) <= SAME
     same, others = hand[is_same], hand[~is_same]
     said = "not always" if len(same) and len(others) else "no" if len(others) else "yes"
-    texts = [f"in {len(same)} of {len(hand)} pairs of runs nothing is different"]
+    texts = [f"in {len(same)} of {len(hand)} pairs of runs they are the same"]
     if len(same):
         texts[0] += (
-            f": metrics by at most {small(same['metrics apart'].max())} at any epoch, the weights in the end by at "
-            f"most {small(same['weights apart'].max())} (as shares)"
+            f", the metrics of each epoch up to {small(same['metrics apart'].max())}, the weights in the end up to "
+            f"{small(same['weights apart'].max())} (as shares)"
         )
     texts += [f"{name} parts in epoch {parting(rows)}" for name, rows in others.groupby("network", sort=False)]
     seconds = hand["train_seconds"].sum() / autograd["train_seconds"].sum()

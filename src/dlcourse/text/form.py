@@ -65,16 +65,17 @@ def fit(darkness: Array, form: Form) -> Array:
     pen = min(thickness(rough), *darkness.shape)
     longer = max(max(darkness.shape) - pen, 1.0)
     scale = FINE * (form.extent - form.thickness) / longer
-    strokes = centred(darkness, scale, FINE * form.side) > 0.5
-    if not strokes.any():
-        strokes = centred(darkness, scale, FINE * form.side) > 0
+    room = math.ceil(pen * scale / 2)  # broad strokes reach beyond the frame, before they are made thinner
+    canvas = centred(darkness, scale, FINE * form.side + 2 * room)
+    strokes = canvas > min(0.5, float(canvas.max()) / 2)
     outward = FINE * form.thickness - pen * scale  # how much thicker they have to be
     outside, inside = ndimage.distance_transform_edt(~strokes), ndimage.distance_transform_edt(strokes)
     shaped = outside - inside <= outward / 2
     if outward < 0:  # what is thinner than the rest doesn't vanish
         middle = ndimage.distance_transform_edt(~skeletonize(strokes))
         shaped |= (middle <= FINE * form.thickness / 3) & strokes
-    fine = shaped.reshape(form.side, FINE, form.side, FINE).mean((1, 3))
+    framed = shaped[room : room + FINE * form.side, room : room + FINE * form.side]
+    fine = framed.reshape(form.side, FINE, form.side, FINE).mean((1, 3))
     ink = np.rint(255 * fine).astype(np.uint8)
     return 255 - ink if form.dark else ink
 
@@ -85,5 +86,7 @@ def centred(darkness: Array, scale: float, side: int) -> Array:
         darkness = ndimage.gaussian_filter(darkness, 0.4 / scale)
     middle = (np.array(darkness.shape) - 1) / 2
     offset = middle - (side - 1) / 2 / scale
-    out: Array = ndimage.affine_transform(darkness, [1 / scale] * 2, offset, (side, side), order=1)
+    out: Array = ndimage.affine_transform(
+        darkness, [1 / scale] * 2, offset, (side, side), order=1, mode="grid-constant"
+    )
     return out

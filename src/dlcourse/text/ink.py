@@ -43,8 +43,10 @@ def load(path: Path) -> tuple[Array, float]:
                 span = float(np.ptp(values)) or 1.0
                 upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
             elif upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                paper = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+                upright = upright.convert("RGBA")
+                drawn = np.asarray(upright.convert("L"))[np.asarray(upright.getchannel("A")) > 127]
+                paper = "black" if drawn.size and drawn.mean() > 127 else "white"  # white ink isn't for white paper
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, paper), upright)
             grey = upright.convert("L")
     except FileNotFoundError:
         raise InputError(f"page={path}: there is no such file") from None
@@ -83,11 +85,11 @@ def strokes(page: Array, window: int) -> Ink | None:
     paper = float(np.median(missing))  # noise makes the brightest of a window brighter than paper is
     noise = 1.4826 * float(np.median(np.abs(missing - paper)))
     missing -= paper
-    faintest = max(FAINTEST, 6 * noise)
+    faintest = max(FAINTEST, 8 * noise)
     candidates = missing[missing > faintest / 2]
     if not candidates.size or candidates.max() < faintest:
         return None
-    usual = float(np.median(candidates[candidates >= threshold_otsu(candidates)]))
+    usual = float(np.median(candidates[candidates >= otsu(candidates)]))
     if usual < faintest:
         return None
     weak = max(WEAK * usual, faintest / 2)
@@ -109,7 +111,7 @@ def paper_only(page: Array, coarse: int = 160) -> Array:
     step = max(1, max(page.shape) // coarse)
     first = min(step, *page.shape) // 2
     small = ndimage.median_filter(page[first::step, first::step], 9)
-    bright = small > threshold_otsu(small) if np.ptp(small) > 0 else np.ones_like(small, bool)
+    bright = small > otsu(small)
     sides = [side.mean() for side in (bright[0], bright[-1], bright[:, 0], bright[:, -1])]
     if sum(share < 0.3 for share in sides) < 3 or small[bright].mean() < 2 * small[~bright].mean():
         return page
@@ -122,6 +124,11 @@ def paper_only(page: Array, coarse: int = 160) -> Array:
     large = np.kron(inside, np.ones((step, step), bool))
     large = np.pad(large, [(0, max(0, n - m)) for n, m in zip(page.shape, large.shape, strict=True)])
     return np.where(large[: page.shape[0], : page.shape[1]], page, np.float32(small[sheet].mean()))
+
+
+def otsu(values: Array) -> float:
+    """Otsu's threshold; below all values where they hardly differ."""
+    return float(threshold_otsu(values)) if np.ptp(values) > 1e-3 else float(values.min()) - 1e-3
 
 
 def closing(page: Array, window: int) -> Array:

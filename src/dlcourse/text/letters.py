@@ -1,6 +1,7 @@
 """Pieces of ink joined and cut into letters: geometry proposes, the network disposes."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,18 +19,23 @@ STACKED = 0.3  # how far apart parts of a letter are that lie above one another
 SMALL = 0.25  # what is smaller is a speck or a full stop
 NEAR = 0.15  # pieces that are further apart belong to two letters
 
-PARTS = 4  # a letter is made of so many pieces at most
+PARTS = 4  # a letter is made of so many strokes at most
 JOIN, CUT = 0.2, 1.5  # what joining two pieces costs, and cutting one for each stroke that is cut, in nats
+MOST, ENOUGH = 0.5, 6  # how much wider or narrower a hand may be at most, and letters to see that from
 VARIED = 0.2  # handwriting's letters are wider and narrower than the data's by so much at least, as log(height / width)
 
 
 class Candidate(NamedTuple):
-    """A letter that a line may have: its pieces first to last (not included), and what that costs in nats."""
+    """A letter that a line may have: its pieces first to last (not included), and what that costs in nats.
+
+    parted: whether it shares a stroke with what stands beside it.
+    """
 
     first: int
     last: int
     piece: Piece
     cost: float
+    parted: bool
 
 
 def cut(line: Sequence[Piece], labels: Array) -> list[Piece]:
@@ -75,7 +81,7 @@ def in_parts(piece: Piece, labels: Array, height: float) -> list[Piece]:
     least = max(2.0, 0.25 * height)
     chosen: list[int] = []
     for column in np.argsort(crossed, kind="stable"):
-        if crossed[column] > 2.5 or len(chosen) == 3 * piece.width / height:
+        if crossed[column] > 2.5 or len(chosen) >= 3 * piece.width / height:
             break
         if all(abs(middles[column] - other) >= least for other in (0, piece.width, *middles[chosen])):
             chosen.append(int(column))
@@ -115,8 +121,15 @@ def seams(strokes: Array) -> tuple[Array, Array]:
     return total, paths
 
 
-def possible(line: Sequence[Piece]) -> Iterator[Candidate]:
-    """Every piece as a letter, and every few that lie close together as one."""
+def rarity(lines: Sequence[Sequence[Piece]]) -> float:
+    """How unlikely it is on this page that letters are joined, in nats: most have to be so wide for it to be likely."""
+    parts = Counter(piece.strokes for line in lines for piece in line)
+    share = (sum(n > 1 for n in parts.values()) + 1) / (len(parts) + 2)
+    return max(0.0, math.log((1 - share) / share))
+
+
+def possible(line: list[Piece], rare: float) -> Iterator[Candidate]:
+    """Every piece as a letter, and every few that lie close together as one. rare: see `rarity`."""
     if not line:
         return
     height = letter_height(line)
@@ -125,20 +138,34 @@ def possible(line: Sequence[Piece]) -> Iterator[Candidate]:
     near = max(0.03 * height, min(NEAR * height, 0.5 * usual))
     for first in range(len(line)):
         cost = 0.0
-        for last in range(first, min(first + PARTS, len(line))):
+        for last in range(first, len(line)):
             if last > first:
                 connected = bool(line[last - 1].strokes & line[last].strokes)
                 if gaps[last - 1] > near and not connected:
                     break
                 cost += 0.0 if connected else JOIN
             piece = joined(line[first : last + 1])
-            if last > first and max(piece.width, piece.height) > WIDEST * height:
+            if last > first and (max(piece.width, piece.height) > WIDEST * height or len(piece.strokes) > PARTS):
                 break
             low = 5 * max(0.0, LOW - piece.height / height)
-            yield Candidate(first, last + 1, piece, cost + low + (CUT * line[first].cut if first else 0.0))
+            severed = rare + CUT * line[first].cut if line[first].cut else 0.0
+            around = (line[first - 1 : first] if first else []) + line[last + 1 : last + 2]
+            parted = any(piece.strokes & other.strokes for other in around)
+            yield Candidate(first, last + 1, piece, cost + low + severed, parted)
 
 
 Known = tuple[Candidate, Array, Array]  # a candidate, its image, its probabilities
+
+
+def of_hand(known: Sequence[Known], slender: Array) -> Array:
+    """How slender each class's letters are in a hand: as in the data, and all wider or narrower by what is usual here.
+
+    That is seen on the pieces that are letters as they are. slender: [classes, 2], mean and standard deviation.
+    """
+    whole = [(c.piece, p) for c, _, p in known if c.last - c.first == 1 and not c.parted]
+    off = [math.log(piece.height / piece.width) - slender[p.argmax(), 0] for piece, p in whole]
+    usual = float(np.clip(np.median(off), -MOST, MOST)) if len(off) >= ENOUGH else 0.0
+    return np.stack([slender[:, 0] + usual, np.maximum(slender[:, 1], VARIED)], axis=1)
 
 
 def best(line: Sequence[Known], slender: Array, same: Array) -> list[Known]:
@@ -152,7 +179,7 @@ def best(line: Sequence[Known], slender: Array, same: Array) -> list[Known]:
         candidate, _, probabilities = entry
         cost, chosen = ways[candidate.first]
         piece = candidate.piece
-        unusual = np.abs(math.log(piece.height / piece.width) - slender[:, 0]) / np.maximum(slender[:, 1], VARIED)
+        unusual = np.abs(math.log(piece.height / piece.width) - slender[:, 0]) / slender[:, 1]
         likely = np.log(np.maximum(same @ probabilities, 1e-6)) - np.maximum(0, unusual - 1) ** 2 / 2
         cost += candidate.cost - len(piece.strokes) * float(likely.max())
         if candidate.last not in ways or cost < ways[candidate.last][0]:

@@ -10,7 +10,7 @@ import numpy as np
 from dlcourse.errors import InputError
 from dlcourse.text.form import Form, fit
 from dlcourse.text.ink import Array, find_ink
-from dlcourse.text.letters import Known, best, cut, possible
+from dlcourse.text.letters import Known, best, cut, of_hand, possible, rarity
 from dlcourse.text.pieces import Piece, cut_out, find_pieces, in_lines, letter_height
 
 Classify = Callable[[Array], Array]  # uint8 [N, side, side] -> probabilities float [N, classes]
@@ -60,8 +60,8 @@ def read(
 
     found = turned((turn or 0) // 90)
     if turn is None and any(surer_turned(found, classify, same)):
-        sure = [np.mean(surprises(np.stack([p for line in turned(k) for *_, p in line]), same)) for k in (1, 2, 3)]
-        way = 1 + int(np.argmin(sure))
+        others = {k: np.array([p for line in turned(k) for *_, p in line]) for k in (1, 2, 3)}
+        way = min((k for k, p in others.items() if len(p)), key=lambda k: float(surprises(others[k], same).mean()))
         is_turned = {1: "turned to the right", 2: "upside-down", 3: "turned to the left"}[way]
         raise InputError(f"the page seems to be {is_turned}: turn={90 * way} turns it back (turn=0 reads it as it is)")
     letters = in_words([[(c.piece, probabilities) for c, _, probabilities in line] for line in found], classes)
@@ -75,12 +75,15 @@ def find_letters(page: Array, classify: Classify, form: Form, same: Array) -> li
         return []
     pieces, labels = find_pieces(ink)
     lines = [parts for line in in_lines(pieces) if (parts := cut(line, labels))]
-    candidates = [list(possible(line)) for line in lines]
+    rare = rarity(lines)
+    candidates = [list(possible(line, rare)) for line in lines]
     if not candidates:
         return []
     images = np.stack([fit(cut_out(c.piece, ink, labels), form) for line in candidates for c in line])
-    known = iter(zip(images, classify(images), strict=True))
-    return [best([(c, *next(known)) for c in line], np.array(form.slender), same) for line in candidates]
+    probabilities = iter(zip(images, classify(images), strict=True))
+    known = [[(c, *next(probabilities)) for c in line] for line in candidates]
+    slender = of_hand([entry for line in known for entry in line], np.array(form.slender))
+    return [best(line, slender, same) for line in known]
 
 
 def surer_turned(found: Sequence[Sequence[Known]], classify: Classify, same: Array) -> Iterator[bool]:

@@ -4,10 +4,10 @@
 # A network that tells letters apart knows nothing of pages. Here it gets to read one: find the ink, cut it into
 # letters, show them to the network as it is used to see them, put lines and words together. And then: what goes wrong.
 #
-# Time: two minutes on two cores. Data: NIST36, single letters and digits by hand; where it is not there, letters of a
-# few fonts stand in, and it says so, loudly: then the reader below has never seen handwriting. The outputs kept here
-# are with handwriting in NIST36's form, **not NIST36**: 6,372 images of other collections, which the first cell takes
-# where they are in `$DLCOURSE_DATA/nist36like`.
+# Time: a minute and a half on two cores. Data: NIST36, single letters and digits by hand; where it is not there,
+# letters of a few fonts stand in, and it says so, loudly: then the reader below has never seen handwriting. The outputs
+# kept here are with handwriting in NIST36's form, **not NIST36**: 6,372 images of other collections, which the first
+# cell takes where they are in `$DLCOURSE_DATA/nist36like`.
 
 # %%
 import os
@@ -121,8 +121,7 @@ display(Image("page/letters.png"))
 # %% [markdown]
 # ## What doesn't matter, and what does
 #
-# In the picture kept here, a B brings a stray stroke from its data set, which becomes an I; and the broad W is cut once
-# too often.
+# In the picture kept here, a B brings a stray stroke from its data set, which is read, too; and the broad W is cut.
 #
 # The same text by other hands, three pages each; the rate is edits per character. Shadow, tilt and white on black cost
 # next to nothing. Two things cost a lot: **strokes with gaps**, since a part of a letter often looks like another

@@ -937,8 +937,8 @@ def above_printed(table: DataFrame, of: Of, pages: Sequence[Mapping[str, Any]]) 
     return answered(f"{said}: {'; '.join(shown)}")
 
 
-def all_found(table: DataFrame, pages: Sequence[Mapping[str, Any]]) -> Verdict:
-    """How many characters of all pages each run misses and makes up."""
+def all_found(table: DataFrame, of: Of, pages: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Whether some runs miss no character of all pages and make up none; and what each run does."""
     known = table.dropna(subset="mean/accuracy")
     if not len(known):
         return no_verdict("no finished run")
@@ -948,7 +948,8 @@ def all_found(table: DataFrame, pages: Sequence[Mapping[str, Any]]) -> Verdict:
     for block, rows in known.groupby("block", sort=False):
         each = [f"{key} {', '.join(f'{n:g}' for n in column[rows.index])}" for key, column in counts.items()]
         shown.append(f"{NAMES[str(block)]}: {', '.join(each)}")
-    said = "not all" if any(column.any() for column in counts.values()) else "yes"
+    asked = chosen(known, of).index
+    said = "no" if any(column[asked].any() for column in counts.values()) else "yes"
     return answered(f"{said}; of {total} characters, run by run, {'; '.join(shown)}")
 
 

@@ -20,7 +20,7 @@ SMALL = 0.25  # what is smaller is a speck or a full stop
 NEAR = 0.15  # pieces that are further apart belong to two letters
 
 PARTS = 4  # a letter is made of so many strokes at most
-JOIN, CUT = 0.2, 1.5  # what joining two pieces costs, and cutting one for each stroke that is cut, in nats
+JOIN, CUT = 0.2, 1.0  # what joining two pieces costs, and cutting one for each stroke that is cut, in nats
 MOST, ENOUGH = 0.5, 6  # how much wider or narrower a hand may be at most, and letters to see that from
 VARIED = 0.2  # handwriting's letters are wider and narrower than the data's by so much at least, as log(height / width)
 
@@ -145,7 +145,8 @@ def possible(line: list[Piece], rare: float) -> Iterator[Candidate]:
                     break
                 cost += 0.0 if connected else JOIN
             piece = joined(line[first : last + 1])
-            if last > first and (max(piece.width, piece.height) > WIDEST * height or len(piece.strokes) > PARTS):
+            too_wide = max(piece.width, piece.height) > WIDEST * height
+            if last > first and len(piece.strokes) > 1 and (too_wide or len(piece.strokes) > PARTS):
                 break
             low = 5 * max(0.0, LOW - piece.height / height)
             severed = rare + CUT * line[first].cut if line[first].cut else 0.0
@@ -180,7 +181,7 @@ def best(line: Sequence[Known], slender: Array, same: Array) -> list[Known]:
         cost, chosen = ways[candidate.first]
         piece = candidate.piece
         unusual = np.abs(math.log(piece.height / piece.width) - slender[:, 0]) / slender[:, 1]
-        likely = np.log(np.maximum(same @ probabilities, 1e-6)) - np.maximum(0, unusual - 1) ** 2 / 2
+        likely = np.log(np.maximum(same @ probabilities, 1e-6)) - np.maximum(0, unusual - 1) ** 2
         cost += candidate.cost - len(piece.strokes) * float(likely.max())
         if candidate.last not in ways or cost < ways[candidate.last][0]:
             ways[candidate.last] = cost, [*chosen, entry]

@@ -14,11 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from skimage.morphology import skeletonize
 
 from dlcourse.errors import InputError
 from dlcourse.text import Hand, Letter, Reading, compare, compose, find_ink, fit, load, measure, read
 from dlcourse.text.form import thickness
-from dlcourse.text.handwriting import draw, gap, middle_line
+from dlcourse.text.handwriting import draw, gap
 from dlcourse.text.ink import SIDE
 from dlcourse.text.letters import possible, seams
 from dlcourse.text.pieces import Piece, find_pieces, in_lines
@@ -416,7 +417,7 @@ def test_a_gap_parts_a_stroke_and_the_pen_is_as_thick_as_it_says() -> None:
     whole, broken = (draw(letters()["I"], Hand(height=100, broken=p, jitter=0), rng, "I") for p in (0, 1))
     assert thickness(whole > 0.5) == pytest.approx(0.09 * 100, rel=0.15)
     assert broken.sum() < whole.sum()
-    line = middle_line(whole > 0.5)
+    line = skeletonize(whole > 0.5)
     assert (line & ~gap(line, 5.0, rng)).sum() < line.sum()
 
 

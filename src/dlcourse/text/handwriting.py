@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from skimage.morphology import skeletonize
 
 from dlcourse.text.ink import Array
 
@@ -45,11 +46,10 @@ def compose(text: str, letters: Mapping[str, Array], hand: Hand, rng: np.random.
     """
     h = hand.height
     drawn = [[draw(letters[c], hand, rng, c) if c != " " else None for c in line] for line in text.split("\n")]
-    rows: list[list[tuple[int, int, Array]]] = []
+    placed: list[tuple[int, int, Array]] = []
     y, widest = 0.0, 0.0
     for line in drawn:
         x = hand.margin * h
-        placed: list[tuple[int, int, Array]] = []
         for shape in line:
             if shape is None:
                 x += (hand.space - hand.gap) * h
@@ -57,14 +57,12 @@ def compose(text: str, letters: Mapping[str, Array], hand: Hand, rng: np.random.
             sink = rng.uniform(-hand.jitter, hand.jitter) * h + np.tan(np.radians(hand.tilt)) * x
             placed.append((round(y + h - shape.shape[0] + sink), round(x), shape))
             x += shape.shape[1] + (hand.gap + rng.uniform(-0.3, 0.3) * abs(hand.gap)) * h
-        rows.append(placed)
         widest = max(widest, x)
         y += (1 + hand.leading) * h
-    everything = [entry for placed in rows for entry in placed]
-    above = min([top for top, _, _ in everything], default=0) - round(hand.margin * h)
-    below = max([top + s.shape[0] for top, _, s in everything], default=0)
+    above = min([top for top, _, _ in placed], default=0) - round(hand.margin * h)
+    below = max([top + s.shape[0] for top, _, s in placed], default=0)
     ink = np.zeros((round(below - above + hand.margin * h), round(widest + hand.margin * h)), np.float32)
-    for top, left, shape in everything:
+    for top, left, shape in placed:
         where = np.s_[top - above : top - above + shape.shape[0], left : left + shape.shape[1]]
         ink[where] = np.maximum(ink[where], shape)
     return photographed(ink, hand, rng)
@@ -83,7 +81,7 @@ def draw(images: Array, hand: Hand, rng: np.random.Generator, character: str) ->
         large = np.pad(large, ((0, 0), (room, room)))
         large = ndimage.affine_transform(large, [[1, 0], [shear, 1]], [0, -shear * middle], order=1)
     large = ndimage.gaussian_filter(large, hand.height / 60)
-    line = middle_line(large > 0.5)
+    line = skeletonize(large > 0.5)
     wanted = hand.pen * hand.height / 2
     distance = ndimage.distance_transform_edt(~line)
     if rng.random() < hand.broken:
@@ -96,13 +94,6 @@ def draw(images: Array, hand: Hand, rng: np.random.Generator, character: str) ->
         shape = np.pad(shape, ((0, 0), (0, 3 * side)))
         shape[-side:, -side:] = 1
     return shape.astype(np.float32)
-
-
-def middle_line(strokes: Array) -> Array:
-    from skimage.morphology import skeletonize
-
-    line: Array = skeletonize(strokes)
-    return line
 
 
 def gap(line: Array, reach: float, rng: np.random.Generator) -> Array:

@@ -8,9 +8,12 @@ from scipy import ndimage
 
 from dlcourse.text.ink import Array, Ink
 
-SPECK = 0.1  # of a letter's height: no part of one
-UPRIGHT = 0.5  # of a letter's height: what is as high shows where its line runs
-RULE = 6.0  # heights of a letter: edges and rules are longer
+TINY = 4  # pixels: no part of a letter
+# In usual heights of a letter:
+SPECK = 0.1  # no part of one
+UPRIGHT = 0.5  # what is as high shows where its line runs
+HIGHEST = 4.0  # no letter is higher, not even in a heading
+RULE = 6.0  # edges and rules are longer
 
 
 @dataclass(frozen=True)
@@ -73,32 +76,34 @@ def find_pieces(ink: Ink) -> tuple[list[Piece], Array]:
         Piece(rows.start, columns.start, rows.stop, columns.stop, frozenset([i]), frozenset([i]))
         for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1)
     ]
-    area = np.bincount(labels.ravel())
+    area = np.bincount(labels.ravel())[1:].tolist()
     high, wide = labels.shape
-    found = [p for p in found if p.top > 0 and p.left > 0 and p.bottom < high and p.right < wide]
-    found = [p for p in found if max(p.height, p.width) > 4]
-    usual = usual_height([(p, int(area[next(iter(p.labels))])) for p in found])
-    return [p for p in found if may_be_letter(p, int(area[next(iter(p.labels))]), usual)], labels
+    inside = [
+        (p, a) for p, a in zip(found, area, strict=True)
+        if p.top > 0 and p.left > 0 and p.bottom < high and p.right < wide and max(p.height, p.width) > TINY
+    ]  # fmt: skip
+    usual = usual_height(inside)
+    return [p for p, a in inside if may_be_letter(p, a, usual)], labels
 
 
 def usual_height(pieces: Iterable[tuple[Piece, int]]) -> float:
-    """The height that half of the ink does not exceed: specks are many, but have little of it."""
-    pieces = sorted(((p, area) for p, area in pieces if p.width < RULE * p.height), key=lambda pair: pair[0].height)
-    if not pieces:
-        return 0.0
-    ink = np.cumsum([area for _, area in pieces])
-    return float(pieces[int(np.searchsorted(ink, ink[-1] / 2))][0].height)
+    """The height that half of the ink does not exceed: specks are many, but have little of it.
+
+    pieces: each with its area in pixels.
+    """
+    known = sorted(((p.height, area) for p, area in pieces if p.width < RULE * p.height))
+    ink = np.cumsum([area for _, area in known])
+    return float(known[int(np.searchsorted(ink, ink[-1] / 2))][0]) if known else 0.0
 
 
 def may_be_letter(piece: Piece, area: int, usual: float) -> bool:
-    if max(piece.height, piece.width) < SPECK * usual:
-        return False
-    if piece.height > 4 * usual or piece.width > RULE * usual:
-        return False
-    if piece.height < 0.25 * usual and piece.width > 2 * usual:  # a rule
-        return False
-    solid = area > 0.85 * piece.height * piece.width
-    return not (solid and min(piece.height, piece.width) > 0.5 * usual)
+    """Whether a piece can belong to a letter, on a page whose letters are usually so high."""
+    longer, shorter = max(piece.height, piece.width), min(piece.height, piece.width)
+    speck = longer < SPECK * usual
+    huge = piece.height > HIGHEST * usual or piece.width > RULE * usual
+    rule = piece.height < 0.25 * usual and piece.width > 2 * usual
+    blot = area > 0.85 * longer * shorter and shorter > 0.5 * usual
+    return not (speck or huge or rule or blot)
 
 
 def in_lines(pieces: Sequence[Piece]) -> list[list[Piece]]:

@@ -121,7 +121,7 @@ display(Image("page/letters.png"))
 # %% [markdown]
 # ## What doesn't matter, and what does
 #
-# In the picture kept here, a B brings a stray stroke from its data set, which is read, too; and the broad W is cut.
+# In the picture kept here, a B brings a stray stroke from its data set, which is read, too.
 #
 # The same text by other hands, three pages each; the rate is edits per character. Shadow, tilt and white on black cost
 # next to nothing. Two things cost a lot: **strokes with gaps**, since a part of a letter often looks like another

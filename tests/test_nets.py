@@ -422,6 +422,7 @@ def test_a_file_that_is_no_state_dict_is_refused_and_never_run(
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty torch.hub cache, and no data folder."""
     before = torch.hub.get_dir()
+    monkeypatch.delenv("DLCOURSE_OFFLINE", raising=False)
     monkeypatch.delenv("DLCOURSE_DATA", raising=False)
     torch.hub.set_dir(tmp_path / "hub")
     yield tmp_path / "hub" / "checkpoints"
@@ -443,7 +444,6 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_imagenet_weights_are_downloaded_once_and_checked(
     hub: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("DLCOURSE_OFFLINE", raising=False)
     url, folder = server
     torch.save({"a": torch.ones(2)}, folder / "made")
     digits = hashlib.sha256((folder / "made").read_bytes()).hexdigest()[:8]

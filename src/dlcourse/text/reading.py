@@ -16,7 +16,8 @@ from dlcourse.text.pieces import Piece, cut_out, find_pieces, in_lines, letter_h
 Classify = Callable[[Array], Array]  # uint8 [N, side, side] -> probabilities float [N, classes]
 
 AMBIGUOUS = ("O0", "I1", "Z2", "S5")  # letters and digits that many write alike
-LEAST, SURER = 6, 1.0  # letters, and standard errors by which they have to be surer the other way up
+# A page is turned where so many letters are surer the other way up, by so many nats each and so many standard errors
+LEAST, BY, BEYOND = 10, 0.02, 0.5
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ def find_letters(page: Array, classify: Classify, form: Form, same: Array) -> li
 
 
 def surer_turned(found: Sequence[Sequence[Known]], classify: Classify, same: Array) -> Iterator[bool]:
-    """For each other way up, whether the letters are surer: by more than chance, as their differences vary."""
+    """For each other way up, whether the letters are surer: clearly, and by more than chance, as they vary."""
     images = np.array([image for line in found for _, image, _ in line])
     if len(images) < LEAST:
         return
     upright = surprises(classify(images), same)
     for quarters in (1, 2, 3):
         less = upright - surprises(classify(np.rot90(images, quarters, (1, 2))), same)
-        yield float(less.mean()) > SURER * float(less.std()) / math.sqrt(len(less))
+        yield float(less.mean()) > max(BY, BEYOND * float(less.std()) / math.sqrt(len(less)))
 
 
 def surprises(probabilities: Array, same: Array) -> Array:

@@ -181,7 +181,8 @@ def table_of(planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
 def measured(module: ModuleType, study: Study, known: Runs) -> Runs:
     """The table with the columns that the course's `<study>_measure` adds.
 
-    They are kept until the runs or the package's code change; with gaps, where something was not there, they aren't.
+    They are kept until the runs or the package's code change, but not where something was not there to be measured:
+    the frame then has `attrs["incomplete"]`.
     """
     measure = getattr(module, f"{study.name.split('/')[1]}_measure", None)
     done = known.done()
@@ -194,7 +195,7 @@ def measured(module: ModuleType, study: Study, known: Runs) -> Runs:
         extra = pd.read_csv(path, comment="#", dtype={"hash": str})
     else:
         extra = measure(study, known)
-        if extra.notna().all(axis=None):
+        if not extra.attrs.get("incomplete"):
             runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
     return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
 

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -601,15 +602,8 @@ BY_HAND = [
     twins.Part("cmu/q5", "Question 5 by hand", {"report": "question 5, autoencoder"}, q5_measure, q5),
 ]
 
+scratch, scratch_measure = partial(twins.page, parts=BY_HAND), partial(twins.measure, parts=BY_HAND)
 together, by_hand = twins.together, twins.judge(globals())
-
-
-def scratch_measure(study: Study, runs: Runs) -> DataFrame:
-    return twins.measure(study, runs, BY_HAND)
-
-
-def scratch(study: Study, runs: Runs) -> list[Item]:
-    return twins.page(runs, BY_HAND)
 
 
 # --- questions 6.1.1 and 6.1.2: two networks in PyTorch --------------------------------------------------------------

@@ -1,6 +1,7 @@
 """HUJI APML, "Convolutional Nets", two reports: toy functions, three networks on MNIST, learning rates, a 2-D code."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -781,15 +782,8 @@ def first_report(study: Study, runs: Runs) -> list[Item]:
 BLOCKS = {"first_linear": "linear model", "first_convnet": "convnet"}
 BY_HAND = [twins.Part("huji/toy_functions", "By hand", BLOCKS, toy_functions_measure, first_report)]
 
+scratch, scratch_measure = partial(twins.page, parts=BY_HAND), partial(twins.measure, parts=BY_HAND)
 together, by_hand = twins.together, twins.judge(globals())
-
-
-def scratch_measure(study: Study, runs: Runs) -> DataFrame:
-    return twins.measure(study, runs, BY_HAND)
-
-
-def scratch(study: Study, runs: Runs) -> list[Item]:
-    return twins.page(runs, BY_HAND)
 
 
 def learns(table: DataFrame, block: str, functions: Sequence[str]) -> Verdict:

@@ -1,6 +1,7 @@
 """NTNU TDT4265, assignment 1: logistic and softmax regression on MNIST, when they stop, a penalty on the weights."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -521,12 +522,5 @@ BY_HAND = [
     twins.Part("ntnu/l2", "With a penalty, by hand (task 4)", {"sweep": "softmax with a penalty"}, l2_measure, l2),
 ]
 
+scratch, scratch_measure = partial(twins.page, parts=BY_HAND), partial(twins.measure, parts=BY_HAND)
 together, by_hand = twins.together, twins.judge(globals())
-
-
-def scratch_measure(study: Study, runs: Runs) -> DataFrame:
-    return twins.measure(study, runs, BY_HAND)
-
-
-def scratch(study: Study, runs: Runs) -> list[Item]:
-    return twins.page(runs, BY_HAND)

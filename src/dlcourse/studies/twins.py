@@ -132,7 +132,7 @@ def apart(a: Array, b: Array, scale: Array | float) -> Array:
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def page(runs: Runs, parts: Sequence[Part]) -> list[Item]:
+def page(study: Study, runs: Runs, parts: Sequence[Part]) -> list[Item]:
     """All runs beside their twins, then of each part those by hand, as its own study shows its runs."""
     items = compared(runs.done())
     for part in parts:

@@ -87,11 +87,11 @@ def in_parts(piece: Piece, labels: Array, height: float) -> list[Piece]:
             chosen.append(int(column))
     chosen.sort()
     part = (np.arange(piece.width)[None, :, None] >= paths[:, None, chosen]).sum(2)  # seams left of each pixel
-    parts = []
+    parts, last = [], int(labels.max())
     for number in range(len(chosen) + 1):
         here = strokes & (part == number)
         if here.any():
-            name = int(labels.max()) + 1
+            name = last + 1 + number
             labels[where][here] = name
             rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))
             top, left = piece.top + int(rows[0]), piece.left + int(columns[0])

@@ -89,10 +89,10 @@ def find_letters(page: Array, classify: Classify, form: Form, same: Array) -> li
 
 def surer_turned(found: Sequence[Sequence[Known]], classify: Classify, same: Array) -> Iterator[bool]:
     """For each other way up, whether the letters are surer: clearly, and by more than chance, as they vary."""
-    images = np.array([image for line in found for _, image, _ in line])
+    images, probabilities = (np.array([entry[k] for line in found for entry in line]) for k in (1, 2))
     if len(images) < LEAST:
         return
-    upright = surprises(classify(images), same)
+    upright = surprises(probabilities, same)
     for quarters in (1, 2, 3):
         less = upright - surprises(classify(np.rot90(images, quarters, (1, 2))), same)
         yield float(less.mean()) > max(BY, BEYOND * float(less.std()) / math.sqrt(len(less)))

@@ -35,10 +35,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from dlcourse import cli, engine
 from dlcourse.callbacks import Progress
-from dlcourse.config import conf_dir, resolved
+from dlcourse.config.search import conf_dir
+from dlcourse.core import cli
+from dlcourse.launch.compose import resolved
 from dlcourse.nets import MLP
+from dlcourse.training import engine
 
 
 def net(batch_size: int) -> nn.Module:

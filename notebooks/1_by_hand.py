@@ -17,10 +17,11 @@ import numpy as np
 from IPython.display import Image, Markdown, display
 from torch.nn.utils import parameters_to_vector
 
-from dlcourse import figures, scratch, statements, theory
+from dlcourse import plots, scratch, statements, theory
 from dlcourse.data.clusters import clouds
+from dlcourse.reports.tables import history
 from dlcourse.studies.cs671 import xy
-from dlcourse.studies.runs import history, opened
+from dlcourse.studies.runs import opened
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -28,7 +29,7 @@ os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
 
 def show(figure):
     """A figure as reports have it."""
-    display(Image(figures.png(figure)))
+    display(Image(plots.png(figure)))
 
 
 # %% [markdown]
@@ -38,7 +39,7 @@ def show(figure):
 
 # %%
 x, y = clouds(np.random.default_rng(0))
-show(figures.scatter(x, y, ["0", "1", "2", "3"], "Four clouds"))
+show(plots.scatter(x, y, ["0", "1", "2", "3"], "Four clouds"))
 
 # %% [markdown]
 # A neuron weighs its inputs, adds a bias and squashes the sum: $p = \sigma(w \cdot x + b)$. Let it tell cloud 1 from
@@ -64,7 +65,7 @@ neuron = scratch.Sequential([scratch.Linear(np.zeros((1, 2)), np.zeros(1))])
 curve = descend(neuron, scratch.binary_cross_entropy, points, target, lr=0.1)
 right = (neuron.forward(points) > 0) == target
 print(f"w = {neuron.parameters[0].ravel()}, b = {neuron.parameters[1]}; {right.sum()} of {len(right)} points right")
-show(figures.superimposed({"neuron": curve}, "The loss of one neuron", x_label="step"))
+show(plots.superimposed({"neuron": curve}, "The loss of one neuron", x_label="step"))
 
 # %% [markdown]
 # ## A network
@@ -77,7 +78,7 @@ show(figures.superimposed({"neuron": curve}, "The loss of one neuron", x_label="
 network = scratch.mlp([2, 25, 4], scratch.Sigmoid, "xavier", np.random.default_rng(0))
 curve = descend(network, scratch.softmax_cross_entropy, x, y, lr=0.05)
 print(f"{np.sum(network.forward(x).argmax(1) == y)} of {len(y)} points right")
-show(figures.superimposed({"2-25-4": curve}, "The loss of the network", x_label="step"))
+show(plots.superimposed({"2-25-4": curve}, "The loss of the network", x_label="step"))
 
 # %% [markdown]
 # ## Is the gradient right?
@@ -101,7 +102,7 @@ for name, sigmoid in {"right": scratch.Sigmoid, "factor forgotten": Forgetful}.i
     errors = scratch.gradient_check(network, scratch.softmax_cross_entropy, x.astype(float), y)
     print(f"{name:16}", "  ".join(f"{error:.1e}" for error in errors), "  (hidden W, b, output W, b)")
     curves[name] = descend(network, scratch.softmax_cross_entropy, x, y, lr=0.05)
-show(figures.superimposed(curves, "A wrong gradient learns, too", x_label="step"))
+show(plots.superimposed(curves, "A wrong gradient learns, too", x_label="step"))
 
 # %% [markdown]
 # The mistake is found where it was made: the output layer's gradients are right, those below the sigmoid are not.
@@ -120,7 +121,7 @@ runs = {"by hand": Path("digits/0"), "autograd": Path("digits/1")}
 by_hand, autograd = (parameters_to_vector(opened(run)[0].net.parameters()) for run in runs.values())
 print(f"\nlargest difference of a weight: {(by_hand - autograd).abs().max():.1e}")
 curves = {name: xy(history(run), "val/accuracy") for name, run in runs.items()}
-show(figures.superimposed(curves, "By hand and with autograd", y_label="validation accuracy"))
+show(plots.superimposed(curves, "By hand and with autograd", y_label="validation accuracy"))
 display(Image("digits/0/figures/weights.png"))  # what each hidden neuron looks for
 display(Image("digits/0/figures/misclassified.png"))
 

@@ -16,12 +16,12 @@ import numpy as np
 from IPython.display import Image, display
 from pandas import DataFrame
 
-from dlcourse import figures
+from dlcourse import plots
 from dlcourse.report import find
+from dlcourse.reports.overview import read
+from dlcourse.reports.tables import history, row_of
 from dlcourse.scratch import SGD
 from dlcourse.studies.cs671 import xy
-from dlcourse.studies.overview import read
-from dlcourse.studies.runs import history, row_of
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -29,7 +29,7 @@ os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
 
 def show(figure):
     """A figure as reports have it."""
-    display(Image(figures.png(figure)))
+    display(Image(plots.png(figure)))
 
 
 # %% [markdown]
@@ -50,7 +50,7 @@ for name, options in descents.items():
         path.append(0.5 * bowl @ w**2)
         descent.step([bowl * w])
     heights[name] = (range(80), path)
-show(figures.superimposed(heights, "How high above the bottom", x_label="step", y_label="J(w)", log_y=True))
+show(plots.superimposed(heights, "How high above the bottom", x_label="step", y_label="J(w)", log_y=True))
 
 # %% [markdown]
 # ## Four optimizers, one rate
@@ -67,7 +67,7 @@ NETWORK = "model=mlp model.net.hidden=[30,20,10] model.net.activation=tanh data=
 # %%
 found = dict(zip(OPTIMIZERS.split(","), find(["optimizers"]), strict=True))  # in the order of the sweep
 curves = {name: xy(history(run), "train/loss") for name, run in found.items()}
-show(figures.superimposed(curves, "Training loss at the rate .001", log_y=True))
+show(plots.superimposed(curves, "Training loss at the rate .001", log_y=True))
 DataFrame({name: row_of(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
 
 # %% [markdown]
@@ -88,7 +88,7 @@ rates["optimizer"] = rates["optimizer._target_"].str.removeprefix("torch.optim."
 accuracy = rates.pivot(index="optimizer.lr", columns="optimizer", values="val/accuracy")
 heights = {name: accuracy[name].tolist() for name in accuracy}
 groups = [f"{rate:g}" for rate in accuracy.index]
-show(figures.bars(groups, heights, title="Validation accuracy", x_label="learning rate"))
+show(plots.bars(groups, heights, title="Validation accuracy", x_label="learning rate"))
 
 # %% [markdown]
 # A hundred times the rate, and plain descent is where Adam was; a hundred times Adam's rate, and Adam is lost. "Adam is
@@ -97,7 +97,7 @@ show(figures.bars(groups, heights, title="Validation accuracy", x_label="learnin
 # %%
 sgd = rates[rates["optimizer"] == "SGD"].sort_values("optimizer.lr")
 curves = {f"{lr:g}": xy(history(run), "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)}
-show(figures.superimposed(curves, "Plain descent at six rates", log_y=True))
+show(plots.superimposed(curves, "Plain descent at six rates", log_y=True))
 
 # %% [markdown]
 # ## The report, again

@@ -17,11 +17,11 @@ import torch
 from IPython.display import Image, display
 from pandas import DataFrame
 
-from dlcourse import figures
+from dlcourse import plots
 from dlcourse.report import find
+from dlcourse.reports.overview import read
 from dlcourse.studies.cs671 import one_of_each, weights
 from dlcourse.studies.huji import PCA, pixels
-from dlcourse.studies.overview import read
 from dlcourse.studies.runs import opened
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
@@ -31,7 +31,7 @@ torch.set_grad_enabled(False)  # here we only look; training is done by the comm
 
 def show(figure):
     """A figure as reports have it."""
-    display(Image(figures.png(figure)))
+    display(Image(plots.png(figure)))
 
 
 # %% [markdown]
@@ -51,12 +51,12 @@ task, data = opened(Path("two"))
 pca = PCA(pixels(data, "train"), 2)
 test = pixels(data, "test")
 codes = {"autoencoder": task.net.encode(test).numpy(), "PCA": pca.encode(test).numpy()}
-show(figures.scatter(codes, data.splits["test"].y.numpy(), data.classes, "Codes of test images"))
+show(plots.scatter(codes, data.splits["test"].y.numpy(), data.classes, "Codes of test images"))
 
 # %%
 x, digits = one_of_each(data, "test")
 drawn = {"original": x, "autoencoder": task.net(x), "PCA": pca.decode(pca.encode(x)).clamp(0, 1)}
-show(figures.reconstructions({name: images.numpy() for name, images in drawn.items()}, digits))
+show(plots.reconstructions({name: images.numpy() for name, images in drawn.items()}, digits))
 
 # %% [markdown]
 # ## Noise
@@ -73,7 +73,7 @@ clean, noisy = (opened(Path("coders", run))[0] for run in "01")
 spoilt = noisy.with_noise(x, 0)
 drawn = {"original": x, "with noise": spoilt, "trained clean": clean.net(spoilt), "trained noisy": noisy.net(spoilt)}
 images = {name: values.clamp(0, 1).numpy() for name, values in drawn.items()}
-show(figures.reconstructions(images, digits, "What comes of noisy images"))
+show(plots.reconstructions(images, digits, "What comes of noisy images"))
 
 # %% [markdown]
 # What do their neurons look for? Each picture is w/‖w‖, the image that excites one neuron of the code most. Noise can't
@@ -81,7 +81,7 @@ show(figures.reconstructions(images, digits, "What comes of noisy images"))
 
 # %%
 for name, coder in {"clean": clean, "noisy": noisy}.items():
-    show(figures.weight_images(weights(coder), normalise=True, limit=32, columns=8, title=f"Trained {name}"))
+    show(plots.weight_images(weights(coder), normalise=True, limit=32, columns=8, title=f"Trained {name}"))
 
 # %% [markdown]
 # ## A code is data
@@ -99,7 +99,7 @@ probes = DataFrame([record.config | record.row for record in records])
 probes["code"] = [NAMES[os.path.relpath(encoder)] for encoder in probes["data.encoder"]]
 accuracy = probes.pivot(index="code", columns="model", values="test/accuracy").loc[list(NAMES.values())]
 heights = {name: accuracy[name].tolist() for name in accuracy}
-show(figures.bars(list(accuracy.index), heights, title="Test accuracy on the codes"))
+show(plots.bars(list(accuracy.index), heights, title="Test accuracy on the codes"))
 
 # %% [markdown]
 # PCA's 64 numbers serve a classifier as well as an autoencoder's.

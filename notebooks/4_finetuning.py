@@ -17,12 +17,12 @@ from pathlib import Path
 from IPython.display import Image, display
 from pandas import DataFrame
 
-from dlcourse import figures
-from dlcourse.errors import InputError
+from dlcourse import plots
+from dlcourse.core.errors import InputError
 from dlcourse.nets.pretrained import find_weights
 from dlcourse.report import find
-from dlcourse.studies.overview import read
-from dlcourse.studies.runs import confusion, row_of
+from dlcourse.reports.overview import read
+from dlcourse.reports.tables import confusion, row_of
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -37,7 +37,7 @@ except InputError as error:
 
 def show(figure):
     """A figure as reports have it."""
-    display(Image(figures.png(figure)))
+    display(Image(plots.png(figure)))
 
 
 # %% [markdown]
@@ -64,7 +64,7 @@ def show(figure):
 found = {"from scratch": read(find(["scratch"]))[0], "last layer alone": read(find(["head"]))[0]}
 heights = {name: [record.row["test/accuracy"] for record in records] for name, records in found.items()}
 limits = [str(record.config["data.limit"]) for record in found["last layer alone"]]
-show(figures.bars(limits, heights, title="Test accuracy", x_label="training photos"))
+show(plots.bars(limits, heights, title="Test accuracy", x_label="training photos"))
 
 # %% [markdown]
 # ## All layers
@@ -86,7 +86,7 @@ DataFrame({name: row_of(run) for name, run in runs.items()}).T[columns]
 # (`docs/reports/cmu/q6_1_4.md`). Where the network is wrong, `all/figures/misclassified.png` often shows why.
 
 # %%
-show(figures.confusion_matrix(*confusion(Path("all")), title="All layers, test photos"))
+show(plots.confusion_matrix(*confusion(Path("all")), title="All layers, test photos"))
 
 # %% [markdown]
 # ## Try

@@ -19,13 +19,13 @@ import numpy as np
 from IPython.display import Image, display
 from PIL import Image as Picture
 
-from dlcourse import figures
-from dlcourse.errors import InputError
-from dlcourse.reader import open_reader
+from dlcourse import plots
+from dlcourse.core.errors import InputError
+from dlcourse.reading import Hand, compare, compose, find_ink, fit, load
+from dlcourse.reading.form import centred
+from dlcourse.reading.handwriting import draw
+from dlcourse.reading.reader import open_reader
 from dlcourse.studies.runs import opened
-from dlcourse.text import Hand, compare, compose, find_ink, fit, load
-from dlcourse.text.form import centred
-from dlcourse.text.handwriting import draw
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 LIKE = Path(os.environ.get("DLCOURSE_DATA", "")).expanduser() / "nist36like"
@@ -35,14 +35,14 @@ os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
 
 def show(figure):
     """A figure as reports have it."""
-    display(Image(figures.png(figure)))
+    display(Image(plots.png(figure)))
 
 
 def annotated(page, reading, title):
     """The ink of a page with what was read."""
     boxes, texts = [x.box for x in reading.letters], [x.text for x in reading.letters]
     sure = [x.probability for x in reading.letters]
-    show(figures.letters(1 - find_ink(page).darkness, boxes, texts, sure, title=title))
+    show(plots.letters(1 - find_ink(page).darkness, boxes, texts, sure, title=title))
 
 
 # %% [markdown]
@@ -82,7 +82,7 @@ def write(hand, seed=0, text=TEXT):
 
 
 page = write(replace(plain, shadow=0.6), seed=2, text="LIGHT AND\nSHADOW")
-show(figures.letters(np.hstack([page, 1 - find_ink(page).darkness]), [], [], [], title="A page, and its ink"))
+show(plots.letters(np.hstack([page, 1 - find_ink(page).darkness]), [], [], [], title="A page, and its ink"))
 
 # %% [markdown]
 # ## As the network is used to see letters
@@ -100,7 +100,7 @@ for c in "AR5":
         shape = draw(letters[c][:1], Hand(pen=pen), np.random.default_rng(0), c)
         shown += [1 - centred(shape, 1, 128), np.kron(fit(shape, reader.form), np.ones((4, 4))) / 255]
 captions = ["from the data", "a thin pen", "in form", "a broad pen", "in form"] + [""] * 10
-show(figures.image_grid(np.array(shown), captions, columns=5))
+show(plots.image_grid(np.array(shown), captions, columns=5))
 
 # %% [markdown]
 # ## Reading

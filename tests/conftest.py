@@ -9,7 +9,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from dlcourse.config import conf_dir, resolved
+from dlcourse.config.search import conf_dir
+from dlcourse.launch.compose import resolved
 
 DATA = Path(os.environ.get("DLCOURSE_DATA", Path(__file__).parents[2] / "shared" / "data")).resolve()
 SMALL = (
@@ -57,7 +58,7 @@ def config() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def train(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Path]:
     """`train("model=mlp", run="a")`: a small run in a directory of its own, trained in this process; the directory."""
-    from dlcourse import engine
+    from dlcourse.training import engine
 
     def trained(*overrides: str, run: str = "run") -> Path:
         folder = tmp_path / run

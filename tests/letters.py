@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from dlcourse.data.synthetic import draw_glyph, fonts
-from dlcourse.text import Form, Hand, fit
-from dlcourse.text.handwriting import draw
+from dlcourse.reading import Form, Hand, fit
+from dlcourse.reading.handwriting import draw
 
 Array = np.ndarray[Any, Any]
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dlcourse import engine, evaluate, predict, resume, runs
+from dlcourse import evaluate, predict, resume, runs
 from dlcourse.callbacks import Keep, Reseed
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.tasks import Classify
+from dlcourse.training import engine
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 
-from dlcourse.build import build, locate
-from dlcourse.errors import InputError
+from dlcourse.config.instantiate import build, locate
+from dlcourse.core.errors import InputError
 from dlcourse.nets import MLP
 from dlcourse.tasks import Task
 

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dlcourse import engine, evaluate, predict, resume, runs
-from dlcourse.commandline import check_overrides
-from dlcourse.config import config_hash
+from dlcourse import evaluate, predict, resume, runs
+from dlcourse.config.identity import config_hash
+from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
-from dlcourse.errors import InputError
+from dlcourse.launch.overrides import check_overrides
 from dlcourse.nets import Neighbours, Pretrained
+from dlcourse.training import engine
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]

@@ -18,9 +18,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dlcourse import cli, evaluate, predict, resume, runs
+from dlcourse import evaluate, predict, resume, runs
 from dlcourse import train as training
-from dlcourse.errors import InputError
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError
 
 SRC = Path(training.__file__).parents[1]
 SMALL = ("data.source=stand-in", "data.limit=200", "data.limit_eval=100", "logger=none", "model=linear",
@@ -30,7 +31,7 @@ SMALL = ("data.source=stand-in", "data.limit=200", "data.limit_eval=100", "logge
 @pytest.fixture(scope="module")
 def trained(config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One small run, trained once; `run` below is a copy that a test may damage."""
-    from dlcourse import engine
+    from dlcourse.training import engine
 
     folder = tmp_path_factory.mktemp("trained")
     engine.train(config(*SMALL), folder, "python -m dlcourse.train")
@@ -252,7 +253,7 @@ def test_a_run_that_is_killed_goes_on(sent: signal.Signals, status: str, tmp_pat
         process.kill()
     assert process.returncode == {signal.SIGTERM: 130, signal.SIGKILL: -9}[sent]
     assert runs.read_result(run)["status"] == status
-    from dlcourse.engine import epochs_done
+    from dlcourse.training.engine import epochs_done
 
     epochs = epochs_done(run) + 1
     resume.main([f"run={run}", f"trainer.max_epochs={epochs}"])

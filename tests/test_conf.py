@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from dlcourse import runs
-from dlcourse.config import conf_dir, groups
-from dlcourse.errors import InputError
+from dlcourse.config.search import conf_dir, groups
+from dlcourse.core.errors import InputError
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]
@@ -80,7 +80,7 @@ def test_every_choice_says_what_it_is() -> None:
 
 def test_numbers_are_numbers(config: Config) -> None:
     """`1e-3` is a text in YAML 1.1: none of the values that look like numbers is one."""
-    from dlcourse.config import flat
+    from dlcourse.config.identity import flat
 
     for choice in CHOICES:
         if choice == "data=folder":
@@ -118,7 +118,7 @@ def test_a_preset_wins_over_the_groups_and_the_command_line_over_the_preset(conf
 )
 def test_the_course_convnets(experiment: str, parameters: int, config: Config) -> None:
     """The layers that the reports name, counted."""
-    from dlcourse.engine import build_task
+    from dlcourse.training.engine import build_task
 
     task = build_task(config(f"experiment={experiment}"))
     assert sum(p.numel() for p in task.parameters()) == parameters

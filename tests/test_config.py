@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from dlcourse import config as configs
-from dlcourse.commandline import check_overrides
-from dlcourse.config import conf_dir, config_hash, flat, groups
-from dlcourse.errors import InputError, did_you_mean
-from dlcourse.rules import RULES, TOP, check
+from dlcourse.config.identity import config_hash, flat
+from dlcourse.config.schema import RULES, TOP, check
+from dlcourse.config.search import conf_dir, groups
+from dlcourse.core.errors import InputError, did_you_mean
+from dlcourse.launch.overrides import check_overrides
 
 Config = Callable[..., dict[str, Any]]
 FLOAT = re.compile(r"[-+]?[0-9]+[.]?[0-9]*(e[-+]?[0-9]+)?", re.IGNORECASE)
@@ -180,11 +181,11 @@ def test_conf_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_mistake_needs_no_torch_and_leaves_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys; from dlcourse import cli, train; sys.argv[1:] = ['optimizer.lr=-1']\n"
+        "import sys; from dlcourse import train; from dlcourse.core import cli; sys.argv[1:] = ['optimizer.lr=-1']\n"
         "try: cli.run(train.main)\n"
         "finally: print(sorted({'torch', 'lightning', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(configs.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(configs.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )

@@ -28,12 +28,12 @@ from data_files import (
     write_nist36,
     write_sun,
 )
+from dlcourse.core.errors import InputError
 from dlcourse.data import cifar10, flowers17, mnist, nist36, sun
 from dlcourse.data.photos import PhotoStore, decode
 from dlcourse.data.raw import DamagedFileError, hash_file, stratified
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Splits, Store, Tensors
-from dlcourse.errors import InputError
 
 REAL = Path(os.environ.get("DLCOURSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

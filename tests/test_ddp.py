@@ -16,7 +16,8 @@ WORDS = ("model=cnn", "model.net.channels=[4]", "model.net.hidden=[8]", "model.n
          "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=8", "hydra.run.dir=run")  # fmt: skip
 # The clock tells the first process to save after each epoch and the other never to: they must agree all the same.
 DISAGREEING = """
-from dlcourse import cli, resume, runs
+from dlcourse.core import cli
+from dlcourse import resume, runs
 from dlcourse.callbacks import Keep
 
 assert Keep.SHARE < 1

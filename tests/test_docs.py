@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 import dlcourse.data.__main__
-from dlcourse import engine, evaluate, predict, resume, runs
-from dlcourse.commandline import check_overrides, sweep_values
-from dlcourse.config import groups
+from dlcourse import evaluate, predict, resume, runs
+from dlcourse.config.search import groups
+from dlcourse.core.errors import InputError
 from dlcourse.data.sources import SOURCES
-from dlcourse.errors import InputError
+from dlcourse.launch.overrides import check_overrides, sweep_values
 from dlcourse.studies import study as studies
+from dlcourse.training import engine
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -117,7 +118,7 @@ def test_every_command_has_its_module_and_every_module_its_command() -> None:
     named = {c.split()[2] for c in COMMANDS}
     root = TOP / "src" / "dlcourse"
     mains = [p for p in root.glob("*.py") if 'if __name__ == "__main__"' in p.read_text(encoding="utf-8")]
-    assert named == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies"}
+    assert named == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies", "dlcourse.theory"}
 
 
 @pytest.mark.parametrize("group", ["model", "data"])

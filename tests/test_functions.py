@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dlcourse import runs
+from dlcourse.core.errors import InputError
 from dlcourse.data.__main__ import main
 from dlcourse.data.functions import targets
 from dlcourse.data.module import DataModule
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Tensors
-from dlcourse.errors import InputError
 from dlcourse.nets import ToyConvNet
 from dlcourse.nets.layers import initialise
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from dlcourse import engine, evaluate, resume, runs
+from dlcourse import evaluate, resume, runs
+from dlcourse.training import engine
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU here")
 Config = Callable[..., dict[str, Any]]

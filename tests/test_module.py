@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from dlcourse.core.errors import InputError
+from dlcourse.core.seeds import mix
 from dlcourse.data.module import Batches, DataModule
 from dlcourse.data.tensors import Tensors
-from dlcourse.errors import InputError
-from dlcourse.seeds import mix
 
 
 def digits(**options: Any) -> DataModule:

@@ -17,7 +17,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.nets import (
     CNN,
     MLP,

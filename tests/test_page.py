@@ -12,8 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from dlcourse import figures, page
-from dlcourse.page import Finding, Item, Page, Plot, Table, Text, cells, escaped, grid, percent, show
+from dlcourse import plots
+from dlcourse.reports import page
+from dlcourse.reports.page import Finding, Item, Page, Plot, Table, Text, cells, escaped, grid, percent, show
 from dlcourse.studies.verdict import answered, beaten, decide, no_verdict, not_comparable
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}
@@ -61,7 +62,7 @@ Means over *seeds*.
 
 
 def curve() -> Figure:
-    return figures.superimposed({"a": ([0, 1], [1.0, 0.5])})
+    return plots.superimposed({"a": ([0, 1], [1.0, 0.5])})
 
 
 def small(**changes: Any) -> Page:
@@ -242,8 +243,8 @@ def test_nothing_that_is_given_becomes_a_tag(evil: str) -> None:
 def test_a_page_with_many_large_figures_stays_small() -> None:
     rng = np.random.default_rng(0)
     many = [
-        Plot(f"p{i}", "t", figures.superimposed({"a": (np.arange(10_000), rng.random(10_000))})) for i in range(8)
-    ] + [Plot("s", "t", figures.scatter(rng.normal(size=(5000, 2)), rng.integers(0, 10, 5000), list("0123456789")))]
+        Plot(f"p{i}", "t", plots.superimposed({"a": (np.arange(10_000), rng.random(10_000))})) for i in range(8)
+    ] + [Plot("s", "t", plots.scatter(rng.normal(size=(5000, 2)), rng.integers(0, 10, 5000), list("0123456789")))]
     assert len(page.render(small(items=many))[page.HTML]) < 1_000_000
 
 

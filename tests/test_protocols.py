@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcourse import runs
-from dlcourse.config import config_hash
+from dlcourse.config.identity import config_hash
+from dlcourse.core.errors import InputError
 from dlcourse.data.module import Batches
-from dlcourse.engine import evaluate_run, load_task, train
-from dlcourse.errors import InputError
+from dlcourse.training.engine import evaluate_run, load_task, train
 
 Train = Callable[..., Path]
 Config = Callable[..., dict[str, Any]]
@@ -70,7 +70,7 @@ def test_evaluations_within_a_pass(train: Train) -> None:
 
 
 def test_a_resumed_run_has_the_steps_of_one_that_was_not(train: Train, config: Config) -> None:
-    from dlcourse import engine
+    from dlcourse.training import engine
 
     keys = ("data.steps_per_epoch=3", "data.first_epoch_steps=1", "data.batch_size=30", "trainer.log_steps=true")
     straight = train(*PLAIN, *keys, "trainer.max_epochs=6", run="a")

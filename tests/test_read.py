@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from dlcourse import cli, runs
 from dlcourse import read as reading
-from dlcourse.reader import FORM, open_reader
-from dlcourse.text import Hand, compare, compose, load
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.reading import Hand, compare, compose, load
+from dlcourse.reading.reader import FORM, open_reader
 from letters import CLASSES, alike, letters
 
 pytestmark = pytest.mark.xdist_group("reader")  # trained once
@@ -31,7 +32,7 @@ Ran = tuple[int, str, str]  # exit code, stdout, stderr
 @pytest.fixture(scope="module")
 def trained(config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small convnet on letters drawn with fonts, trained for seconds."""
-    from dlcourse import engine
+    from dlcourse.training import engine
 
     folder = tmp_path_factory.mktemp("reader") / "run"
     folder.mkdir()

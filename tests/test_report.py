@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcourse import figures, page, report, runs
-from dlcourse.errors import InputError
-from dlcourse.page import Finding, Page, Plot
+from dlcourse import plots, report, runs
+from dlcourse.core.errors import InputError
+from dlcourse.reports import page
+from dlcourse.reports.overview import overview, read
+from dlcourse.reports.page import Finding, Page, Plot
 from dlcourse.studies import __main__ as studies
 from dlcourse.studies import index
-from dlcourse.studies.overview import overview, read
 from dlcourse.studies.verdict import Verdict
 
 DATA = {
@@ -245,7 +246,7 @@ def study(top: Path, name: str = "huji/mnist", banner: tuple[str, ...] = (), **r
     """A study's report as it is written after its runs."""
     given = Page(
         title="Digits | letters", banner=banner,
-        items=[Plot("curves", "Curves", figures.superimposed({"a": ([0, 1], [1, 2])}))],
+        items=[Plot("curves", "Curves", plots.superimposed({"a": ([0, 1], [1, 2])}))],
         verdicts=[
             Finding("best: <0.1>", "section 1", Verdict("reproduced", "0.9 ± 0.1 " * 40), "best"),
             Finding("Why?", "", Verdict("answered", "because"), "why"),

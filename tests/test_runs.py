@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dlcourse import runs
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 
 DONE: dict[str, Any] = {
     "status": "done", "score": 0.5, "monitor": "val/accuracy", "mode": "max", "metrics": {"val/accuracy": 0.5},

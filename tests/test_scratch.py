@@ -15,15 +15,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcourse import engine, evaluate, predict, resume, runs, scratch
+from dlcourse import evaluate, predict, resume, runs, scratch
 from dlcourse.callbacks.keep import read_rows
-from dlcourse.config import flat
-from dlcourse.errors import InputError
+from dlcourse.config.identity import flat
+from dlcourse.core.errors import InputError
 from dlcourse.nets import ToyConvNet
 from dlcourse.scratch import central_differences, gradient_check, initialised, mlp, relative_error, summed
 from dlcourse.scratch.initialise import initialisations
 from dlcourse.scratch.layers import Array
 from dlcourse.tasks.scratch import by_hand
+from dlcourse.training import engine
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]

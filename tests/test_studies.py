@@ -14,11 +14,11 @@ from filelock import FileLock
 from torchvision import models
 
 from dlcourse import runs, train
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
+from dlcourse.reports.tables import average
 from dlcourse.studies import cmu
 from dlcourse.studies import study as studies
 from dlcourse.studies.runner import run_study
-from dlcourse.studies.runs import average
 from dlcourse.studies.verdict import Verdict
 
 Train = Callable[..., Path]

@@ -13,14 +13,15 @@ from pandas import DataFrame
 from PIL import Image, ImageDraw, ImageFont
 
 from dlcourse import runs
-from dlcourse.config import flat
+from dlcourse.config.identity import flat
 from dlcourse.nets import MLP
-from dlcourse.page import GAP, Item, Plot, Table
+from dlcourse.reading import Hand, Letter, Reading
+from dlcourse.reports.page import GAP, Item, Plot, Table
+from dlcourse.reports.tables import row_of
 from dlcourse.studies import cmu
-from dlcourse.studies.runs import Runs, row_of
+from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import load, names
 from dlcourse.studies.verdict import Verdict
-from dlcourse.text import Hand, Letter, Reading
 
 A, B = {"block": "a"}, {"block": "b"}
 NAN = math.nan

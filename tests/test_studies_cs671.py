@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from dlcourse.callbacks import EarlyStopping
 from dlcourse.data.module import SPLITS
-from dlcourse.page import Item, Plot, Table
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.runs import write_confusion
 from dlcourse.studies import cs671
 from dlcourse.studies.runs import Runs

@@ -11,10 +11,11 @@ import torch
 from pandas import DataFrame
 
 from dlcourse import runs as run_files
-from dlcourse.errors import InputError
-from dlcourse.page import Item, Plot, Table
+from dlcourse.core.errors import InputError
+from dlcourse.reports.page import Item, Plot, Table
+from dlcourse.reports.tables import row_of
 from dlcourse.studies import huji
-from dlcourse.studies.runs import Runs, row_of
+from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import load
 
 Train = Callable[..., Path]

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from pandas import DataFrame
 
-from dlcourse.page import Item, Plot, Table
+from dlcourse.reports.page import Item, Plot, Table
+from dlcourse.reports.tables import row_of
 from dlcourse.studies import ntnu
-from dlcourse.studies.runs import Runs, opened, row_of
+from dlcourse.studies.runs import Runs, opened
 from dlcourse.studies.study import load
 
 Train = Callable[..., Path]

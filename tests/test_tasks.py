@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader
 
 from dlcourse.callbacks import Reseed
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.tasks import Classify, Finetune, Reconstruct, Regress, Task
 from dlcourse.tasks.reconstruct import add_noise
 

@@ -16,14 +16,14 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from dlcourse.errors import InputError
-from dlcourse.text import Hand, Letter, Reading, compare, compose, find_ink, fit, load, measure, read
-from dlcourse.text.form import thickness
-from dlcourse.text.handwriting import draw, gap
-from dlcourse.text.ink import SIDE
-from dlcourse.text.letters import possible, seams
-from dlcourse.text.pieces import Piece, find_pieces, in_lines
-from dlcourse.text.reading import settled, space_between
+from dlcourse.core.errors import InputError
+from dlcourse.reading import Hand, Letter, Reading, compare, compose, find_ink, fit, load, measure, read
+from dlcourse.reading.form import thickness
+from dlcourse.reading.handwriting import draw, gap
+from dlcourse.reading.ink import SIDE
+from dlcourse.reading.letters import possible, seams
+from dlcourse.reading.pieces import Piece, find_pieces, in_lines
+from dlcourse.reading.reading import settled, space_between
 from letters import CLASSES, FORM, alike, letters, nearest
 
 Array = np.ndarray[Any, Any]
@@ -242,7 +242,7 @@ def test_what_is_no_letter_is_no_piece() -> None:
 
 
 def ink_of(mask: Array) -> Any:
-    from dlcourse.text.ink import Ink
+    from dlcourse.reading.ink import Ink
 
     return Ink(mask.astype(np.float32), mask)
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 from numpy.random import Generator
 
-from dlcourse import scratch, theory
-from dlcourse.errors import InputError
+from dlcourse import scratch
+from dlcourse.core.errors import InputError
 from dlcourse.scratch.layers import Array
-from dlcourse.statements import Finding, Statement, cmu, cs671, decide, huji, ntnu, of
-from dlcourse.statements.statement import statement
+from dlcourse.theory import Finding, Statement, cmu, cs671, decide, huji, ntnu, of
+from dlcourse.theory import __main__ as theory
+from dlcourse.theory.statement import statement
 
 ALL = [(course, s) for course, module in theory.COURSES.items() for s in of(module)]
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from dlcourse import engine, evaluate, predict, resume, runs
-from dlcourse.errors import InputError
+from dlcourse import evaluate, predict, resume, runs
+from dlcourse.core.errors import InputError
 from dlcourse.tasks import Classify
+from dlcourse.training import engine
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]

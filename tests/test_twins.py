@@ -13,10 +13,11 @@ import pytest
 from pandas import DataFrame
 
 from dlcourse import runs as run_files
-from dlcourse.config import flat
-from dlcourse.page import Plot, Table
+from dlcourse.config.identity import flat
+from dlcourse.reports.page import Plot, Table
+from dlcourse.reports.tables import row_of
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, row_of
+from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import Study, load
 from dlcourse.studies.verdict import Verdict, answered
 

@@ -4,8 +4,9 @@ import json
 import logging
 from pathlib import Path
 
-from dlcourse import cli, runs
-from dlcourse.errors import InputError, or_list
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError, or_list
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> dict[str, float]:
     for key in changes:
         if key.removeprefix("data.") not in CHANGEABLE:
             raise InputError(f"{key}: a run is evaluated as it was trained; what can change is {or_list(CHANGEABLE)}")
-    from dlcourse.engine import evaluate_run
+    from dlcourse.training.engine import evaluate_run
 
     metrics, data = evaluate_run(run, plain, split)
     log.info("%s of %s, %s data: %s", split, run, data["source"], data["provenance"])

@@ -7,8 +7,9 @@ import logging
 import sys
 from pathlib import Path
 
-from dlcourse import cli, runs
-from dlcourse.errors import InputError
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
             f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')"
         )
     plain, result = runs.read_config(run), runs.read_result(run)
-    from dlcourse.engine import predict_images
+    from dlcourse.training.engine import predict_images
 
     rows = predict_images(run, plain, result, files, invert == "true")
     header = ["file", "class", "probability"]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcourse import cli, runs
-from dlcourse.errors import InputError
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ def main(argv: list[str]) -> None:
     if out.is_file() or (out / runs.RESULT).exists():
         raise InputError(f"out={out} is a {'file' if out.is_file() else 'run'}: name another directory")
     truth = read_truth(Path(given["truth"]).expanduser()) if "truth" in given else None
-    from dlcourse.text import compare, load
+    from dlcourse.reading import compare, load
 
     page, pixels = load(photo)
-    from dlcourse import figures
-    from dlcourse.reader import open_reader
+    from dlcourse import plots
+    from dlcourse.reading.reader import open_reader
 
     reading = open_reader(run).read(page, None if turn is None else int(turn), context == "true")
     found = reading.letters
@@ -65,8 +66,8 @@ def main(argv: list[str]) -> None:
     runs.write_text(out / "letters.csv", table.getvalue())
     boxes = np.array([x.box for x in found]).reshape(-1, 4)
     turned = np.rot90(page, int(turn or 0) // 90)
-    drawn = figures.letters(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
-    figures.save(drawn, out / "letters.png")
+    drawn = plots.letters(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
+    plots.save(drawn, out / "letters.png")
     (out / "scores.json").unlink(missing_ok=True)  # of an earlier reading
     if truth is not None:
         scores = compare(truth, reading.text)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from dlcourse import cli, runs
-from dlcourse.errors import InputError
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ def main(argv: list[str]) -> Path:
     if not found:
         raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
 
-    from dlcourse import page
-    from dlcourse.studies.overview import overview, read
+    from dlcourse.reports import page
+    from dlcourse.reports.overview import overview, read
 
     records, left_out = read(found)
     for text in left_out:

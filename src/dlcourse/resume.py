@@ -2,8 +2,9 @@
 
 import logging
 
-from dlcourse import cli, runs
-from dlcourse.errors import InputError
+from dlcourse import runs
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> float | None:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
         return result["score"]
     runs.checkpoint(run, runs.LAST)
-    from dlcourse.engine import epochs_done, train
+    from dlcourse.training.engine import epochs_done, train
 
     done = epochs_done(run)
     if done > plain["trainer"]["max_epochs"]:

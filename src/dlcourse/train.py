@@ -14,11 +14,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlcourse import cli, runs
-from dlcourse.commandline import check_overrides, sweep_values
-from dlcourse.config import conf_dir, resolved
-from dlcourse.errors import InputError, first_line
-from dlcourse.rules import check
+from dlcourse import runs
+from dlcourse.config.schema import check
+from dlcourse.config.search import conf_dir
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError, first_line
+from dlcourse.launch.compose import resolved
+from dlcourse.launch.overrides import check_overrides, sweep_values
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ def job(cfg: DictConfig) -> float | None:
         check(plain)
         if sweep and plain["trainer"]["devices"] != 1:
             raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
-        from dlcourse.engine import train  # here, because importing torch takes seconds that a typo should not
+        from dlcourse.training.engine import train  # here, because importing torch takes seconds that a typo should not
 
         return train(plain, run, command)
     except (InputError, OSError) as error:

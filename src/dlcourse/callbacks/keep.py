@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from dlcourse.errors import InputError, first_line
+from dlcourse.core.errors import InputError, first_line
 from dlcourse.runs import BEST, LAST, METRICS, STEPS
 from dlcourse.tasks.task import Task, mode_of
 

@@ -3,7 +3,7 @@
 import lightning as L
 import torch
 
-from dlcourse.seeds import mix
+from dlcourse.core.seeds import mix
 
 
 class Reseed(L.Callback):

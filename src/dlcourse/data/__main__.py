@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from dlcourse import cli
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data.listing import is_photo, listing_hash
 from dlcourse.data.photos import check_photos
 from dlcourse.data.raw import DamagedFileError, Options, Source, fetch, hash_file, is_published
@@ -17,7 +18,6 @@ from dlcourse.data.sources import (
     raw_files,
     search_path,
 )
-from dlcourse.errors import InputError, did_you_mean, or_list
 
 USAGE = f"""
 python -m dlcourse.data list [NAME] [data.root=DIR]

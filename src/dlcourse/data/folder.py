@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.listing import SUFFIXES, class_folders, is_photo, list_photos, subfolders
 from dlcourse.data.raw import Options, Reading, Source, Split, stratified
-from dlcourse.errors import InputError, or_list
 
 
 def find(root: Path) -> list[Path]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.raw import Options, Reading, Source
-from dlcourse.errors import InputError, or_list
 
 INPUTS, TRAIN, TEST = 4, 1_000, 200
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcourse.core.errors import InputError
 from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, content, damaged, stratified
-from dlcourse.errors import InputError
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FILES = (

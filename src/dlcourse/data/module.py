@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
+from dlcourse.core.errors import InputError, or_list
+from dlcourse.core.seeds import mix
 from dlcourse.data.augment import build_augment
 from dlcourse.data.encoded import Encoder, encoded
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
-from dlcourse.errors import InputError, or_list
-from dlcourse.seeds import mix
 
 log = logging.getLogger(__name__)
 

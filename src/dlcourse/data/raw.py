@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 

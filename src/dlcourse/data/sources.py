@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
 from dlcourse.data.listing import listing_hash
 from dlcourse.data.photos import PhotoStore, check_headers, decode_all
 from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
-from dlcourse.errors import InputError, did_you_mean, or_list
 
 log = logging.getLogger(__name__)
 

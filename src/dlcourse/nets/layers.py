@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from dlcourse.errors import did_you_mean, or_list
+from dlcourse.core.errors import did_you_mean, or_list
 
 activations: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from dlcourse.errors import InputError, or_list
+from dlcourse.core.errors import InputError, or_list
 from dlcourse.nets.layers import image_shape, probability, unknown, whole_number
 
 # The name, and the smallest side in pixels that goes through all its layers.

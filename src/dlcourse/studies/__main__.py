@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dlcourse import cli
-from dlcourse.errors import InputError, did_you_mean
+from dlcourse.core import cli
+from dlcourse.core.errors import InputError, did_you_mean
 
 USAGE = """
 python -m dlcourse.studies list

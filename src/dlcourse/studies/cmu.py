@@ -16,20 +16,21 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from torch import Tensor, nn
 
-from dlcourse import figures
+from dlcourse import plots
 from dlcourse.data.module import DataModule
-from dlcourse.page import GAP, Item, Plot, Table, percent, show
-from dlcourse.reader import Reader, open_reader
+from dlcourse.reading import Hand, Reading, compare, compose, load
+from dlcourse.reading.reader import Reader, open_reader
+from dlcourse.reading.reading import settled
+from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.reports.tables import average, confusion, history
 from dlcourse.scratch import gradient_check as check_gradients
 from dlcourse.scratch import softmax_cross_entropy, summed
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, average, confusion, history, initial, opened
+from dlcourse.studies.runs import Runs, initial, opened
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, not_comparable
 from dlcourse.tasks.scratch import by_hand as network_by_hand
 from dlcourse.tasks.task import mode_of
-from dlcourse.text import Hand, Reading, compare, compose, load
-from dlcourse.text.reading import settled
 
 Of = Mapping[str, Any]  # which runs: {column: value}
 
@@ -232,7 +233,7 @@ def curves(
     """Columns of metrics.csv by epoch, a line and its band for each set of runs and column."""
     label = "{}" if len(columns) == 1 else "{}, {}"
     found = {label.format(key, c.split("/")[0]): curve(rows, c) for key, rows in sets.items() for c in columns}
-    fig = figures.superimposed(
+    fig = plots.superimposed(
         {key: (list(c.index), c["mean"].to_numpy()) for key, c in found.items()},
         y_label=words(columns[0]) if len(columns) == 1 else columns[0].split("/")[1],
         bands={key: c["sd"].to_numpy() for key, c in found.items() if c["sd"].any()},
@@ -263,7 +264,7 @@ def matrix(name: str, title: str, rows: DataFrame) -> Plot:
     pairs = [confusion(run) for run in rows["run"]]
     total = np.sum([counts for counts, _ in pairs], axis=0)
     over = f"{len(pairs)} runs together" if len(pairs) > 1 else ""
-    return Plot(name, title, figures.confusion_matrix(total, pairs[0][1], "Test set"), over)
+    return Plot(name, title, plots.confusion_matrix(total, pairs[0][1], "Test set"), over)
 
 
 def pixels(data: DataModule, split: str) -> Tensor:
@@ -388,14 +389,14 @@ def q3(study: Study, runs: Runs) -> list[Item]:
         before, after = (image_weights(task.net) for task in (initial(run), opened(run)[0]))
         items += [
             epochs_beside("Training at 0.009", best, study.published["log"], ["train/accuracy", "train/loss"]),
-            Plot("weights_before", "First-layer weights before training", figures.weight_images(before, title="")),
-            Plot("weights_after", "First-layer weights after training", figures.weight_images(after, title="")),
+            Plot("weights_before", "First-layer weights before training", plots.weight_images(before, title="")),
+            Plot("weights_after", "First-layer weights after training", plots.weight_images(after, title="")),
             matrix("confusion", "Confusion matrix at 0.009", best),
         ]
     return items
 
 
-def image_weights(net: nn.Module) -> figures.Array:
+def image_weights(net: nn.Module) -> plots.Array:
     """The first layer's weights as images [units, 32, 32]."""
     layer = net.first_layer
     assert isinstance(layer, nn.Linear)
@@ -528,7 +529,7 @@ def reconstructed(networks: Mapping[str, Any]) -> Figure:
     rows = {"original": x} | {name: task(x) for name, (task, _) in networks.items()}
     rows[f"PCA-{COMPONENTS}"] = through_pca(pixels(data, "train"), x).clamp(0, 1)
     names = [data.classes[int(y[i])] for i in places]
-    return figures.reconstructions({name: images.numpy() for name, images in rows.items()}, names, "")
+    return plots.reconstructions({name: images.numpy() for name, images in rows.items()}, names, "")
 
 
 def q5_measure(study: Study, runs: Runs) -> DataFrame:
@@ -824,13 +825,13 @@ def q4_ocr_measure(study: Study, runs: Runs) -> DataFrame:
     return found
 
 
-def find_pages(names: Iterable[str]) -> dict[str, figures.Array]:
+def find_pages(names: Iterable[str]) -> dict[str, plots.Array]:
     """The photos that there are of these pages, float32 [H, W]."""
     folder = Path(os.path.expandvars(PAGES))
     return {name: load(path)[0] for name in names if (path := folder / f"{name}.jpg").is_file()}
 
 
-def by_hands(run: Path) -> tuple[str, dict[str, list[figures.Array]]]:
+def by_hands(run: Path) -> tuple[str, dict[str, list[plots.Array]]]:
     """TEXT, of the letters that there are, and pages with it, composed of the validation letters of a run's data."""
     data, dark = opened(run)[1], open_reader(run).form.dark
     x, y = (values.numpy() for values in data.splits["val"].all())
@@ -893,11 +894,11 @@ def missed_on(pages: Iterable[str], done: DataFrame) -> DataFrame:
     return DataFrame(rows)
 
 
-def annotated(page: figures.Array, reading: Reading) -> Figure:
+def annotated(page: plots.Array, reading: Reading) -> Figure:
     found = reading.letters
     boxes = np.array([letter.box for letter in found]).reshape(-1, 4)
     probabilities = np.array([letter.probability for letter in found])
-    return figures.letters(page, boxes, [letter.text for letter in found], probabilities)
+    return plots.letters(page, boxes, [letter.text for letter in found], probabilities)
 
 
 def on_pages(table: DataFrame, check: str, **arguments: Any) -> Verdict:

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 from torch import Tensor
 
-from dlcourse import figures
+from dlcourse import plots
 from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.nets import Autoencoder
-from dlcourse.page import Item, Plot, Table, percent, show
-from dlcourse.studies.runs import Runs, average, confusion, history, initial, opened
+from dlcourse.reports.page import Item, Plot, Table, percent, show
+from dlcourse.reports.tables import average, confusion, history
+from dlcourse.studies.runs import Runs, initial, opened
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict
 from dlcourse.tasks import Reconstruct
@@ -575,14 +576,14 @@ def optimizers(study: Study, runs: Runs) -> list[Item]:
     curves = {row["hash"]: thinned(history(row["run"])) for row in records(firsts(done, ["hidden", "optimizer"]))}
     for (hidden,), rows in groups(firsts(done, ["hidden", "optimizer"]), ["hidden"]):
         lines = {r["optimizer"]: xy(curves[r["hash"]], "train/loss") for r in records(in_order(rows))}
-        figure = figures.superimposed(lines, f"Training loss, ({hidden})", log_x=True, log_y=True)
+        figure = plots.superimposed(lines, f"Training loss, ({hidden})", log_x=True, log_y=True)
         items.append(Plot(f"losses_{slug(hidden)}", f"Training loss of the five optimizers, ({hidden})", figure))
     best = in_order(done[done["hidden"] == BEST])
     items.append(measures(best, study.published["best"]))
     for row in records(firsts(best, ["optimizer"])):
         name = row["optimizer"]
         curve = {str(key): column.tolist() for key, column in curves[row["hash"]].items()}
-        drawn = figures.learning_curves(curve, metrics=["loss", "accuracy"], title=f"{name}, ({BEST})")
+        drawn = plots.learning_curves(curve, metrics=["loss", "accuracy"], title=f"{name}, ({BEST})")
         items.append(Plot(f"curves_{slug(name)}", f"Loss and accuracy of {name}, ({BEST})", drawn))
         items += confusions(row["run"], f"{name}, ({BEST})", slug(name))
     return items
@@ -694,7 +695,7 @@ def confusions(run: Path, what: str, name: str, splits: Sequence[str] = SPLITS) 
     for split in splits:
         title = f"Confusion matrix, {words[split]} set, {what}"
         out.append(
-            Plot(f"confusion_{name}_{split}", title, figures.confusion_matrix(*confusion(run, split), title=title))
+            Plot(f"confusion_{name}_{split}", title, plots.confusion_matrix(*confusion(run, split), title=title))
         )
     return out
 
@@ -752,7 +753,7 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
     widths = [str(k) for k in averages.index]
     bars = {split: averages[f"{split}/loss"].tolist() for split in SPLITS}
     theirs = {s: [float(published[s].get(k, math.nan)) for k in averages.index] for s in ("train", "val")}
-    figure = figures.bars(
+    figure = plots.bars(
         widths, bars, title="Mean squared error a pixel", x_label="units", y_label="MSE", number="", published=theirs
     )
     items.append(Plot("errors", "Average reconstruction error after training", figure, "Black lines: published."))
@@ -770,7 +771,7 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
 
 def losses(rows: DataFrame, name: str, title: str, y_label: str) -> Plot:
     lines = {f"{row['units']}": xy(history(row["run"]), "train/loss") for row in records(rows)}
-    return Plot(name, title, figures.superimposed(lines, title, y_label=y_label, log_y=True))
+    return Plot(name, title, plots.superimposed(lines, title, y_label=y_label, log_y=True))
 
 
 def of_width(runs: Runs, name: str, units: int) -> list[Row]:
@@ -795,7 +796,7 @@ def reconstructed(done: DataFrame, widths: Sequence[int]) -> list[Item]:
     if not rows:
         return []
     return [
-        Plot("reconstructions", "Original and reconstructed, one of each class", figures.reconstructions(rows, names))
+        Plot("reconstructions", "Original and reconstructed, one of each class", plots.reconstructions(rows, names))
     ]
 
 
@@ -821,7 +822,7 @@ def weight_plots(after: Array, before: Array | None, what: str, name: str) -> li
     for images, when in ((before, "before training"), (after, "after training")):
         if images is not None:
             title = f"Weights w/‖w‖, {what}, {when}"
-            drawn: Figure = figures.weight_images(images, normalise=True, limit=64, title=title)
+            drawn: Figure = plots.weight_images(images, normalise=True, limit=64, title=title)
             out.append(Plot(f"weights_{name}_{when.split()[0]}", title, drawn))
     return out
 
@@ -860,7 +861,7 @@ def denoising(study: Study, runs: Runs) -> list[Item]:
     done = firsts(done[~done["block"].str.startswith("classifier")], ["block", "noise"])
     lines = {described(r["noise"], r["block"]): xy(history(r["run"]), "train/loss") for r in records(done)}
     title = "Training error of the autoencoders"
-    items.append(Plot("losses", title, figures.superimposed(lines, title, y_label="MSE", log_y=True)))
+    items.append(Plot("losses", title, plots.superimposed(lines, title, y_label="MSE", log_y=True)))
     for run in records(done[done["block"] == "denoising"]):
         items += denoised(run["run"], run["noise"])
     for run in records(done[done["block"] != "clipped"]):
@@ -909,6 +910,6 @@ def denoised(run: Path, noise: float) -> list[Item]:
         noisy = task.with_noise(x, 0)
         rows = {"original": x, "noisy": noisy, "denoised": task.net(noisy), "from clean": task.net(x)}
         title = f"{100 * noise:.0f} % noise, {split}"
-        drawn = figures.reconstructions({k: np.clip(v.numpy(), 0, 1) for k, v in rows.items()}, names, title)
+        drawn = plots.reconstructions({k: np.clip(v.numpy(), 0, 1) for k, v in rows.items()}, names, title)
         out.append(Plot(f"denoised_{100 * noise:.0f}_{split}", f"Denoised, {title}", drawn))
     return out

@@ -9,11 +9,12 @@ import torch
 from pandas import DataFrame, Series
 from torch import Tensor
 
-from dlcourse import figures
+from dlcourse import plots
 from dlcourse.data.module import DataModule
-from dlcourse.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.reports.tables import history, refuse_other_protocol
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, history, opened, refuse_other_protocol
+from dlcourse.studies.runs import Runs, opened
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, refuted
 
@@ -60,7 +61,7 @@ def superimposed(lines: Mapping[str, tuple[DataFrame, str]], title: str, y_label
     found = {name: mean_curve(known, metric) for name, (known, metric) in lines.items() if len(known)}
     curves: dict[str, tuple[Sequence[float], Sequence[float]]] = {name: (x, y) for name, (x, y, _) in found.items()}
     bands = {name: sd for name, (_, _, sd) in found.items()}
-    return figures.superimposed(curves, title, y_label=y_label, bands=bands, **options)
+    return plots.superimposed(curves, title, y_label=y_label, bands=bands, **options)
 
 
 # --- toy_functions ---------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def toy_functions(study: Study, runs: Runs) -> list[Item]:
         for function, group in starts.groupby("data.function", sort=False)
     }
     if curves:
-        drawn = figures.superimposed(curves, "The convnet's starts, best first", "start", "test loss", log_y=True)
+        drawn = plots.superimposed(curves, "The convnet's starts, best first", "start", "test loss", log_y=True)
         items.append(Plot("starts", "Where the convnet ends, from each start", drawn, "One draw of W."))
     return items
 
@@ -145,7 +146,7 @@ def own_curves(done: DataFrame) -> list[Item]:
             columns["epoch"] = thin["epoch"].tolist()
             columns |= {f"{stage}/{function}": thin[f"{stage}/loss"].tolist() for stage in ("train", "val")}
         if columns:
-            drawn = figures.learning_curves(columns, title=f"Loss at each iteration, {name}")
+            drawn = plots.learning_curves(columns, title=f"Loss at each iteration, {name}")
             note = "An epoch is one iteration; train is the batch's loss, val the test set's."
             items.append(Plot(block, f"Loss at each iteration: {name}", drawn, note))
     return items
@@ -460,7 +461,7 @@ def lr_sweep(study: Study, runs: Runs) -> list[Item]:
                     epochs = history(run).head(int(short))
                     curves[f"{lr:g}"] = (epochs["epoch"].to_numpy(), epochs[f"{stage}/{metric}"].to_numpy())
                 title = f"{split} {metric} by learning rate: {name}"
-                drawn = figures.superimposed(curves, title, y_label=metric, log_y=metric == "loss")
+                drawn = plots.superimposed(curves, title, y_label=metric, log_y=metric == "loss")
                 items.append(Plot(f"{network}_{split.lower()}_{metric}", title, drawn))
     return items
 
@@ -706,10 +707,10 @@ def pictures(done: DataFrame) -> list[Item]:
         Plot(
             "codes",
             f"Codes of {len(chosen):,} training images",
-            figures.scatter(points, labels, data.classes, "Codes of two numbers"),
+            plots.scatter(points, labels, data.classes, "Codes of two numbers"),
             "Of each autoencoder the run with the fewest dead units, and of those with the lowest test loss.",
         ),
-        Plot("reconstructions", "The first ten test images", figures.reconstructions(rows, digits)),
+        Plot("reconstructions", "The first ten test images", plots.reconstructions(rows, digits)),
     ]
 
 

@@ -10,9 +10,9 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from dlcourse.errors import InputError
-from dlcourse.figures import smaller
-from dlcourse.page import MD, SIGNS, VERDICTS, Finding, escaped, md_table, verdict_word
+from dlcourse.core.errors import InputError
+from dlcourse.plots import smaller
+from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escaped, md_table, verdict_word
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load, names
 from dlcourse.studies.verdict import Verdict, no_verdict

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pandas import DataFrame, Series
 from torch import Tensor, nn
 
-from dlcourse import figures
-from dlcourse.page import GAP, Item, Plot, Table, percent, show
+from dlcourse import plots
+from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
+from dlcourse.reports.tables import average, history, steps
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, average, history, initial, opened, steps
+from dlcourse.studies.runs import Runs, initial, opened
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide, no_verdict
 
@@ -118,13 +119,13 @@ def logistic(study: Study, runs: Runs) -> list[Item]:
     at = passes_of(of(done, SHUFFLED))
     if len(at):
         marked = {f"published, {name}": float(published[block]) for block, name in ORDERS.items()}
-        drawn = figures.histogram(at.to_numpy(), marked, "When training stops, shuffled", x_label="pass")
+        drawn = plots.histogram(at.to_numpy(), marked, "When training stops, shuffled", x_label="pass")
         items.append(Plot("stops", "The pass in which training stops, over the draws of the order", drawn))
     fixed = of(done, FIXED)
     if len(fixed):
         items += fixed_order(fixed["run"].iloc[0])
     title = "Validation accuracy with and without shuffling"
-    drawn = figures.superimposed(curves, title, "step", "accuracy", y_limits=FRAMES["accuracy"])
+    drawn = plots.superimposed(curves, title, "step", "accuracy", y_limits=FRAMES["accuracy"])
     return [*items, Plot("shuffling", f"{title} (task 2e)", drawn, "Shuffled: the first of the draws.")]
 
 
@@ -139,7 +140,7 @@ def fixed_order(run: Path) -> list[Item]:
     for task, metric in (("2b", "loss"), ("2c", "accuracy")):
         curves = {"train": curve(each[metric], f"train/{metric}"), "val": curve(read, f"val/{metric}")}
         title = f"{metric.capitalize()} in fixed order"
-        drawn = figures.superimposed(curves, title, "step", metric, y_limits=FRAMES[metric])
+        drawn = plots.superimposed(curves, title, "step", metric, y_limits=FRAMES[metric])
         items.append(Plot(metric, f"{title} (task {task})", drawn, notes[metric]))
     return items
 
@@ -259,7 +260,7 @@ def softmax(study: Study, runs: Runs) -> list[Item]:
             curves = {stage: curve(read, f"{stage}/{metric}") for stage in ("train", "val")}
             levels = {"published val": float(solution[f"val_{metric}"])}
             title = f"{metric.capitalize()} over 200 passes"
-            drawn = figures.superimposed(curves, title, "step", metric, levels=levels, y_limits=limits)
+            drawn = plots.superimposed(curves, title, "step", metric, levels=levels, y_limits=limits)
             items.append(Plot(metric, f"{title} (task 3)", drawn, "Train: the 31 batches since the last evaluation."))
     return items
 
@@ -403,13 +404,13 @@ def l2(study: Study, runs: Runs) -> list[Item]:
             assert isinstance(layer, nn.Linear)
             images = layer.weight.detach().reshape(-1, 28, 28).numpy()
             title = f"The weights of the ten digits, λ = {decay:g}"
-            drawn = figures.weight_images(images, columns=5, title=title)
+            drawn = plots.weight_images(images, columns=5, title=title)
             items.append(Plot(f"weights_{decay:g}", f"{title} (task 4b)", drawn))
     for year, decays in YEARS.items():
         curves = {f"λ = {d:g}": curve(history(first[d]), "val/accuracy") for d in decays if d in first}
         if curves:
             title = f"Validation accuracy, the λ of {year}"
-            drawn = figures.superimposed(curves, title, "step", "accuracy", y_limits=(0.7, 0.93))
+            drawn = plots.superimposed(curves, title, "step", "accuracy", y_limits=(0.7, 0.93))
             items.append(Plot(f"accuracy_{year}", f"{title} (task 4c)", drawn))
     for name, metric, title in (
         ("accuracy", "val/accuracy", "Validation accuracy against λ (task 4c)"),
@@ -417,7 +418,7 @@ def l2(study: Study, runs: Runs) -> list[Item]:
     ):
         points = {"": (means[DECAY].to_numpy(), means[metric].to_numpy())}
         label = COLUMNS[metric].removesuffix(", %")
-        drawn = figures.superimposed(points, title, "λ", label, log_x=True, log_y=metric == "norm")
+        drawn = plots.superimposed(points, title, "λ", label, log_x=True, log_y=metric == "norm")
         items.append(Plot(name, title, drawn))
     return items
 

@@ -15,16 +15,17 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pandas import DataFrame
 
-from dlcourse import page, runs
-from dlcourse.cli import log_to, sentence
-from dlcourse.commandline import override_text
-from dlcourse.config import NOT_HASHED, config_hash
-from dlcourse.engine import train
-from dlcourse.errors import InputError, or_list
-from dlcourse.studies.runs import Runs, row_of
+from dlcourse import runs
+from dlcourse.config.identity import NOT_HASHED, config_hash
+from dlcourse.core.cli import log_to, sentence
+from dlcourse.core.errors import InputError, or_list
+from dlcourse.reports import page
+from dlcourse.reports.tables import facts, row_of, warnings
+from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import Claim, Job, Study, columns, jobs, load, narrowed
 from dlcourse.studies.verdict import Verdict, no_verdict, not_comparable
-from dlcourse.summary import shown
+from dlcourse.training.engine import train
+from dlcourse.training.summary import shown
 
 REPORT, MEASURED = "report", "measured.csv"
 COMFORT = (*NOT_HASHED, "data.root")  # overrides that don't change what a study computes
@@ -256,36 +257,3 @@ def judge(module: ModuleType, claim: Claim, table: DataFrame) -> Verdict:
     if comparable or verdict.kind in ("not run", "answered", "not comparable"):
         return verdict
     return not_comparable(verdict.evidence)
-
-
-def warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool) -> list[str]:
-    """What has to be said in large letters."""
-    out = []
-    if quick:
-        out.append("budget=quick: fewer runs, examples and epochs than the study asks for. No verdicts follow from it.")
-    if overrides:
-        out.append("Run with " + ", ".join(f"{key}={override_text(value)}" for key, value in overrides.items()) + ".")
-    for state, number in table["status"].value_counts().items():
-        if state != "done":
-            out.append(f"{number} of {len(table)} runs are {state}: they are gaps below.")
-    done = table[table["status"] == "done"]
-    if len(done):
-        for text, group in done[~done["comparable"].astype(bool)].groupby("data.provenance"):
-            kind = "Stand-in data" if (group["data.source"] != "real").any() else "Not the published files"
-            out.append(f"{kind} ({or_list(sorted(set(group['data.name'])), 5)}): {text}.")
-        if (done["weights"] == "rebuilt").any():
-            out.append("Pretrained weights rebuilt from other copies: close to torchvision's own, not equal.")
-    return out
-
-
-def facts(table: DataFrame, command: str) -> dict[str, str]:
-    done = table[table["status"] == "done"]
-    out = {"command": command, "runs": f"{len(done)} of {len(table)} done"}
-    if len(done):
-        out |= {
-            "training": f"{done['seconds'].sum() / 60:.1f} minutes in all, one run after the other",
-            "device": ", ".join(sorted(set(done["device"].dropna()))),
-            "data": "; ".join(sorted(set(done["data.provenance"].dropna()))),
-            "commit": ", ".join(sorted({str(c)[:9] for c in done["commit"].dropna()})),
-        }
-    return out

@@ -1,26 +1,15 @@
 """The runs of a study as a table, what else can be read from them, and means over seeds."""
 
-import csv
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-import numpy as np
-import pandas as pd
 from pandas import DataFrame
 
-from dlcourse import engine
-from dlcourse.config import NOT_HASHED
 from dlcourse.data.module import DataModule
-from dlcourse.errors import InputError
-from dlcourse.runs import METRICS, STEPS, confusion_file, read_config, read_result
+from dlcourse.runs import read_config
 from dlcourse.tasks import Task
-
-PROTOCOL = ("data.", "model.", "optimizer.", "schedule.", "stopping.", "trainer.")
-FREE = (*NOT_HASHED, "data.encoder", "data.root")  # may differ between runs that are averaged; files are compared
+from dlcourse.training import engine
 
 
 @dataclass(frozen=True)
@@ -35,79 +24,6 @@ class Runs:
 
     def done(self) -> DataFrame:
         return self.table[self.table["status"] == "done"].reset_index(drop=True)
-
-
-def average(table: DataFrame, by: Sequence[str], metrics: Sequence[str]) -> DataFrame:
-    """Means and standard deviations (of a sample) over seeds.
-
-    Returns a row for each combination of `by`: those columns, `METRIC`, `METRIC sd`, and `runs`, how many have the
-    first metric. Runs that are missing leave a gap (NaN). Raises InputError where runs differ in more than that and
-    the seed.
-    """
-    rows = []
-    for values, group in table.groupby(list(by), sort=False, dropna=False):
-        known = group[group[metrics[0]].notna()] if metrics[0] in group else group.iloc[:0]
-        refuse_other_protocol(known, by)
-        row: dict[str, Any] = dict(zip(by, values, strict=True))
-        for metric in metrics:
-            column = pd.to_numeric(known[metric]) if metric in known else pd.Series(dtype=float)
-            row |= {metric: column.mean(), f"{metric} sd": column.std()}
-        rows.append(row | {"runs": len(known)})
-    return DataFrame(rows, columns=[*by, *(name for m in metrics for name in (m, f"{m} sd")), "runs"])
-
-
-def refuse_other_protocol(group: DataFrame, by: Sequence[str] = ()) -> None:
-    """Raise InputError for runs that differ in their data or in a key of their config other than the seed.
-
-    Codes are by different encoders, one for each seed: those are compared instead.
-    """
-    encoded = "encoder" in group and group["encoder"].notna().any()
-    free = (*FREE, "data.files", "data.provenance") if encoded else FREE
-    for key in group.columns:
-        name = key.removeprefix("encoder.")
-        skipped = any(name == f or name.startswith(f + ".") for f in (FREE if name != key else free))
-        if name.startswith(PROTOCOL) and key not in by and not skipped:
-            different = group[key].map(str).unique()
-            if len(different) > 1:
-                raise InputError(f"runs whose {key} differ can't be averaged: {' and '.join(different[:3])}")
-
-
-def row_of(run: Path) -> dict[str, Any]:
-    """What a run's result says, as columns of a table."""
-    result = read_result(run)
-    data, weights = result["data"], result.get("weights") or {}
-    published = bool(weights.get("published", True))
-    return {
-        **{key: np.nan if value is None else value for key, value in result["metrics"].items()},
-        **{key: result.get(key) for key in ("epochs", "best_epoch", "steps", "train_seconds", "seconds", "parameters")},
-        **{key: result.get(key) for key in ("status", "score", "device", "commit", "config_hash")},
-        "comparable": bool(data.get("comparable")) and published,
-        "data.source": data.get("source"),
-        "data.provenance": data.get("provenance"),
-        "data.files": hashlib.sha256(repr(sorted((data.get("files") or {}).items())).encode()).hexdigest()[:12],
-        "weights": None if published else "rebuilt",
-        "run": run,
-    }
-
-
-# --- what can be read from a run ---
-
-
-def history(run: Path) -> DataFrame:
-    """metrics.csv: a row an epoch."""
-    return pd.read_csv(run / METRICS)
-
-
-def steps(run: Path) -> DataFrame:
-    """steps.csv: the loss of each training step."""
-    return pd.read_csv(run / STEPS)
-
-
-def confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any], list[str]]:
-    """int [K, K], rows are true classes, and the classes' names."""
-    with confusion_file(run, split).open(newline="", encoding="utf-8") as file:
-        _, *rows = csv.reader(file)
-    return np.array([row[1:] for row in rows], dtype=int), [row[0] for row in rows]
 
 
 def opened(run: Path) -> tuple[Task, DataModule]:

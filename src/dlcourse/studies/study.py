@@ -10,10 +10,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 
-from dlcourse.commandline import check_overrides, override_text
-from dlcourse.config import conf_dir, config_hash, flat, groups, resolved
-from dlcourse.errors import InputError, did_you_mean, first_line, or_list
-from dlcourse.rules import check
+from dlcourse.config.identity import config_hash, flat
+from dlcourse.config.schema import check
+from dlcourse.config.search import conf_dir, groups
+from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
+from dlcourse.launch.compose import resolved
+from dlcourse.launch.overrides import check_overrides, override_text
 
 QUIET = {"trainer.figures": False, "trainer.progress": False}  # a report draws what its runs need
 

@@ -11,9 +11,10 @@ from pandas import DataFrame, Series
 from torch import Tensor
 
 from dlcourse.data.module import DataModule
-from dlcourse.page import GAP, Item, Plot, Table, Text, show
+from dlcourse.reports.page import GAP, Item, Plot, Table, Text, show
+from dlcourse.reports.tables import PROTOCOL, history
 from dlcourse.scratch.layers import Array
-from dlcourse.studies.runs import PROTOCOL, Runs, history, opened
+from dlcourse.studies.runs import Runs, opened
 from dlcourse.studies.study import Study, load
 from dlcourse.studies.verdict import Verdict, answered, no_verdict
 from dlcourse.tasks import Task

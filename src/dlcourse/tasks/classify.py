@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import Accuracy, F1Score, Precision, Recall
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.tasks.task import Batch, Task
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.tasks.classify import Classify
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlcourse.errors import InputError
+from dlcourse.core.errors import InputError
 from dlcourse.nets import Neighbours
 from dlcourse.tasks.classify import Classify
 from dlcourse.tasks.task import Batch

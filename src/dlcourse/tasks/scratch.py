@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcourse import scratch
-from dlcourse.errors import InputError, or_list
+from dlcourse.core.errors import InputError, or_list
 from dlcourse.nets import MLP, Autoencoder, ToyConvNet
 from dlcourse.scratch.layers import Array
 from dlcourse.tasks import classify, reconstruct, regress

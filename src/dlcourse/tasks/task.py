@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
-from dlcourse.build import build, locate
-from dlcourse.errors import InputError
+from dlcourse.config.instantiate import build, locate
+from dlcourse.core.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
 LOWER_IS_BETTER = ("loss", "mse", "error")

@@ -1,0 +1,49 @@
+"""Objects from `{_target_: dotted.name, argument: value, ...}`, and from nothing that could run code of its own."""
+
+import importlib
+import inspect
+from typing import Any, TypeVar
+
+from dlcourse.core.errors import InputError
+
+ALLOWED = ("dlcourse", "torch", "torchvision", "lightning", "torchmetrics")
+T = TypeVar("T")
+
+
+def locate(target: Any, kind: type[T], key: str) -> type[T]:
+    """The class named `target`, which must be a subclass of `kind` that one of the ALLOWED packages defines.
+
+    Looking at what the name leads to, rather than at the name alone, also refuses `torch.serialization.os.system`.
+    """
+    refused = InputError(
+        f"{key}._target_={target}: only {kind.__name__} classes of {', '.join(ALLOWED)} may be named there"
+    )
+    if not isinstance(target, str) or target.split(".")[0] not in ALLOWED or "." not in target:
+        raise refused
+    module, name = target.rsplit(".", 1)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception:  # whatever importing it does: there is nothing to be had under this name
+        raise InputError(f"{key}._target_={target}: there is no such class") from None
+    if not (inspect.isclass(found) and issubclass(found, kind) and found.__module__.split(".")[0] in ALLOWED):
+        raise refused
+    return found
+
+
+def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: Any) -> T:
+    """An object of the class that `spec` names, made with its other entries (and `args`, `kwargs`) as arguments.
+
+    `key` is where the spec stands in the config, for messages. Raises InputError for a class that may not be used, an
+    argument that it doesn't take, and whatever it refuses with TypeError, ValueError, RuntimeError or ImportError.
+    """
+    cls = locate(spec.get("_target_"), kind, key)
+    arguments = {k: v for k, v in spec.items() if k != "_target_"} | kwargs
+    try:
+        inspect.signature(cls).bind(*args, **arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key}: {cls.__name__} {error}") from None
+    try:
+        return cls(*args, **arguments)
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+        why, *_ = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{key}: {why}") from error

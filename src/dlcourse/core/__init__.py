@@ -1,0 +1,1 @@
+"""What every package may use: mistakes in one sentence, a command's arguments, files written whole, seeds."""

@@ -1,0 +1,88 @@
+"""What the entry points share: KEY=VALUE arguments, plain log lines, one sentence and exit code 2 for a mistake."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlcourse.core.errors import InputError, did_you_mean, or_list
+
+
+def arguments(
+    argv: list[str],
+    usage: str,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts with it.
+
+    words: names for plain words, those without `=`, in the order in which they may be given.
+    Prints `usage` and exits for --help; raises InputError for a key that is unknown, missing or given twice.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(usage.strip())
+        sys.exit(0)
+    known = [*required, *optional]
+    found: dict[str, str] = {}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        name = next((word for word in words if word not in found), None)
+        if key and not equals and name:
+            found[name] = argument
+            continue
+        if not equals or not key:
+            raise InputError(f"{argument!r} is not KEY=VALUE (possible: {or_list([k + '=...' for k in known])})")
+        if key not in known and not any(k.endswith(".") and key.startswith(k) for k in known):
+            possible = or_list([k + ("..." if k.endswith(".") else "=") for k in known])
+            raise InputError(f"there is no {key}= here{did_you_mean(key, known)} (possible: {possible})")
+        if key in found:
+            raise InputError(f"{key}= is given twice")
+        if not value:
+            raise InputError(f"{key}= has no value")
+        found[key] = value
+    for key in required:
+        if key not in found:
+            raise InputError(f"{key}=... is missing (see --help)")
+    return found
+
+
+def run(main: Callable[[list[str]], Any]) -> None:
+    """Call an entry point with the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.raiseExceptions = False  # a closed pipe (`| head`) ends what is printed, not the run
+    code: Any = 0
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        pass
+    except (InputError, OSError) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        code = 2
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s", error)
+        code = 1
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def sentence(error: Exception) -> str:
+    """The sentence about a mistake, or about a path that can't be read or written (space, permission)."""
+    return f"{error.filename or 'writing'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+
+
+def log_to(path: Path) -> None:
+    """Write log lines to a file as well, dated as Hydra dates them in train.log."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    logging.getLogger().addHandler(handler)

@@ -1,0 +1,36 @@
+"""A composed config as plain, complete values."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlcourse.config.schema import OPTIONAL
+from dlcourse.core.errors import InputError, first_line
+from dlcourse.launch import resolvers  # noqa: F401  it registers them
+from dlcourse.runs import encoder_run
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain dicts with everything filled in. Raises InputError for a missing value or a bad reference."""
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise InputError(f"{missing[0]} is missing: give it as {missing[0]}=VALUE")
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or InputError(f"{error.full_key or 'the config'}: {first_line(error)}") from None
+    assert isinstance(plain, dict)
+    given = {str(key): value for key, value in plain.items() if key != "hydra"}
+    for group, key, words in (("data", "root", ()), ("model", "weights", ("imagenet", "none"))):
+        path = given[group].get(key) if isinstance(given.get(group), dict) else None
+        if isinstance(path, str) and path not in words:  # a run is found again from any directory
+            given[group][key] = str(Path(path).expanduser().absolute())
+    if isinstance(given.get("data"), dict) and "encoder" in given["data"]:
+        run = encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run
+        given["data"]["encoder"] = str(run.expanduser().absolute()) if run else given["data"]["encoder"]
+    return given | {key: given.get(key) or {} for key in OPTIONAL}

@@ -1,0 +1,123 @@
+"""What a config may compute: `${image_shape:...}`, `${folder_classes:...}`, `${encoded:...}`, `${code_shape:...}`.
+
+What `data=codes` means is read off the encoder's config alone: which data are encoded, how many numbers a code has.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dlcourse import runs
+from dlcourse.config.search import conf_dir, groups
+from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.data.listing import class_folders
+from dlcourse.runs import encoder_run
+
+FEATURES = {"mobilenet_v2": 1280, "squeezenet1_1": 512, "resnet18": 512}  # numbers that the last layer sees
+
+
+def encoded_data(codes: DictConfig) -> DictConfig:
+    """The data that are encoded: those of `data.of`; without it those of the encoder's run, else MNIST.
+
+    codes: the config's `data`. Raises InputError for data that data=codes has no keys for.
+    """
+    given = OmegaConf.to_container(codes, resolve=False)
+    assert isinstance(given, dict)
+    of, run = codes.of, encoder_run(codes.encoder)
+    if of is None and run is not None:
+        chosen = run_config(run)["data"]
+    else:
+        of = of or "mnist"
+        choices = [choice for choice in groups()["data"] if choice != "codes"]
+        if of not in choices:
+            raise InputError(f"data.of={of}{did_you_mean(of, choices)}: it can be {or_list(choices, 40)}")
+        chosen = conf("data", f"{of}.yaml")
+    data = OmegaConf.merge(conf("train.yaml")["data"], {"channels": 3}, chosen)
+    assert isinstance(data, DictConfig)
+    foreign = [str(key) for key in data if key not in given]
+    if foreign:
+        raise InputError(f"data=codes is not for {data['name']}: it has no key {or_list(foreign)}")
+    if given["root"] != "${encoded:root}":  # a folder counts its classes there
+        data["root"] = given["root"]
+    return OmegaConf.create({"data": data})["data"]
+
+
+@lru_cache
+def conf(*path: str) -> DictConfig:
+    """A file of conf/; read once, since each key of a config asks for it."""
+    found = OmegaConf.load(conf_dir().joinpath(*path))
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def run_config(run: Path) -> dict[str, Any]:
+    """The config of a run, read again only when its file has changed."""
+    file = run / runs.CONFIG
+    return _run_config(run, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@lru_cache
+def _run_config(run: Path, changed: int) -> dict[str, Any]:
+    return runs.read_config(run)
+
+
+def code_shape(encoder: str) -> list[int]:
+    """[D], the shape of the codes that an encoder gives. Raises InputError for one that gives none."""
+    word, _, what = encoder.partition(":")
+    if word == "pca":
+        if not what.isdigit() or int(what) < 1:
+            raise InputError(f"data.encoder={encoder}: pca:K has a whole number K from 1 up, as in pca:64")
+        return [int(what)]
+    if word == "imagenet":
+        if what not in FEATURES:
+            raise InputError(
+                f"data.encoder={encoder}{did_you_mean(what, FEATURES)}: imagenet:NAME is of {or_list(list(FEATURES))}"
+            )
+        return [FEATURES[what]]
+    run = encoder_run(encoder)
+    assert run is not None
+    model = run_config(run)["model"]
+    net = model["net"]
+    widths = net.get("widths") or net.get("hidden")
+    if widths:
+        return [int(widths[-1])]
+    if net.get("name") in FEATURES:
+        return [FEATURES[net["name"]]]
+    raise InputError(
+        f"data.encoder={encoder}: model={model['name']} has no code, as an autoencoder, a pretrained network or "
+        "one with hidden layers has"
+    )
+
+
+def _image_shape(channels: int, *sides: int | None) -> list[int]:
+    side = [side for side in sides if side is not None][-1]
+    return [channels, side, side]
+
+
+def _folder_classes(root: str | None) -> int:
+    """How many classes a folder of images has: its sub-folders, or those of its train/."""
+    if root is None:
+        raise InputError("data.root is missing: the folder that holds <class>/*.jpg or {train,val,test}/<class>/*.jpg")
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise InputError(f"data.root={root}: there is no such folder")
+    return len(class_folders(top)[0])
+
+
+def _encoded(key: str, *, _root_: DictConfig) -> Any:
+    """What the data that data=codes encodes have for a key."""
+    return encoded_data(_root_.data)[key]
+
+
+OmegaConf.register_new_resolver("image_shape", _image_shape, replace=True)
+OmegaConf.register_new_resolver("encoded", _encoded, replace=True)
+OmegaConf.register_new_resolver("code_shape", code_shape, replace=True)
+OmegaConf.register_new_resolver(
+    "class_count", lambda kept, n: len(kept) if OmegaConf.is_list(kept) and kept else n, replace=True
+)
+OmegaConf.register_new_resolver("folder_classes", _folder_classes, replace=True)
+OmegaConf.register_new_resolver(
+    "outputs", lambda classes, loss: 1 if loss == "binary_cross_entropy" else classes, replace=True
+)

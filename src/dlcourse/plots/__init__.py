@@ -1,0 +1,27 @@
+"""Arrays in, matplotlib Figures out."""
+
+from dlcourse.plots.figures import (
+    COLOURS,
+    Array,
+    bars,
+    confusion_matrix,
+    histogram,
+    image_grid,
+    learning_curves,
+    letters,
+    mark,
+    misclassified,
+    png,
+    reconstructions,
+    save,
+    scatter,
+    smaller,
+    superimposed,
+    svg,
+    weight_images,
+)  # fmt: skip
+
+__all__ = [
+    "COLOURS", "Array", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letters", "mark",
+    "misclassified", "png", "reconstructions", "save", "scatter", "smaller", "superimposed", "svg", "weight_images",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Tables and figures of any runs, as html, md and csv."""

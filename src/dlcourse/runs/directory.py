@@ -1,0 +1,236 @@
+"""A run is a directory: what is in it, how it is written and found again."""
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlcourse.config.identity import flat
+from dlcourse.config.schema import check
+from dlcourse.core.errors import InputError, did_you_mean, first_line
+from dlcourse.core.files import write_text
+
+CONFIG, RESULT, METRICS, STEPS = "config.yaml", "result.json", "metrics.csv", "steps.csv"
+BEST, LAST = "best.ckpt", "last.ckpt"
+STATES = ("running", "done", "failed", "interrupted")
+# The keys of result.json that people script against, and what each may hold; more may be there.
+KEYS: dict[str, tuple[type, ...]] = {
+    "status": (str,), "score": (int, float, type(None)), "monitor": (str, type(None)), "metrics": (dict,),
+    "epochs": (int,), "best_epoch": (int, type(None)), "steps": (int,), "seconds": (int, float),
+    "parameters": (int, type(None)), "seed": (int, type(None)), "model": (str, type(None)), "data": (dict,),
+    "versions": (dict,),
+    "device": (str, type(None)), "commit": (str, type(None)), "config_hash": (str, type(None)), "command": (str,),
+}  # fmt: skip
+VERSIONED = ("dlcourse", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+def write_config(run: Path, plain: dict[str, Any]) -> None:
+    write_text(run / CONFIG, OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The resolved config of a run. Raises InputError where it is missing, damaged, or edited so that it can't work."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise InputError(f"run={run} has no {CONFIG}: it ended ({read_result(run)['status']}) before training began")
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:
+        raise InputError(f"{path} is damaged: {first_line(error)}") from error
+    if not isinstance(plain, dict) or not {"data", "model", "trainer", "seed"} <= plain.keys():
+        raise InputError(f"{path} is damaged: it is not the config of a run")
+    config = {str(key): value for key, value in plain.items()}
+    try:
+        check(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return config
+
+
+def write_result(run: Path, result: dict[str, Any]) -> None:
+    """result.json; a number that is not finite is written as null, since JSON has none."""
+    write_text(run / RESULT, json.dumps(_finite(result), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def confusion_file(run: Path, split: str) -> Path:
+    return run / ("confusion.csv" if split == "test" else f"confusion_{split}.csv")
+
+
+def write_confusion(run: Path, split: str, matrix: list[list[int]], classes: list[str]) -> None:
+    """confusion.csv (the test set's) or confusion_SPLIT.csv: a row a true class, a column a predicted one."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["true \\ predicted", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
+    )
+    write_text(confusion_file(run, split), text.getvalue())
+
+
+def write_failure(run: Path, error: str, command: str) -> None:
+    """The result of a job of a sweep that failed before training began; one that is there already stays."""
+    if not (run / RESULT).exists():
+        empty = {key: None if type(None) in kinds else kinds[0]() for key, kinds in KEYS.items()}
+        write_result(run, empty | {"status": "failed", "error": error, "command": command})
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    try:
+        result = json.loads((run / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        result = None
+    if not isinstance(result, dict) or result.get("status") not in STATES:
+        raise InputError(f"{run / RESULT} is damaged: it is not the result of a run")
+    needed = KEYS if result["status"] == "done" else KEYS.keys() & result.keys()
+    for key in needed:
+        if not isinstance(result.get(key), KEYS[key]):
+            raise InputError(f"{run / RESULT} is damaged: its {key!r} is {result.get(key)!r}")
+    return result
+
+
+def find(path: str | Path) -> Path:
+    """The run that a directory is, or, of a sweep's directory, the best of its runs.
+
+    Raises InputError where there is no run, or where a sweep's runs can't be ranked.
+    """
+    top = Path(path).expanduser()
+    if top.is_file() or not top.exists():
+        parent = top.parent if top.is_file() and (top.parent / RESULT).is_file() else None
+        hint = f"; its run is run={parent}" if parent else ""
+        raise InputError(
+            f"run={path}: {'that is a file, not a' if top.is_file() else 'there is no such'} directory{hint}"
+        )
+    if (top / RESULT).is_file():
+        return top
+    runs = sorted(p.parent for p in top.glob(f"*/{RESULT}"))
+    if not runs:
+        raise InputError(f"run={path} is no run: there is no {RESULT} in it, nor in a directory below it")
+    results = {run: read_result(run) for run in runs}
+    done = {run: r for run, r in results.items() if r["status"] == "done" and r.get("score") is not None}
+    if not done:
+        states = ", ".join(f"{run.name}: {r['status']}" for run, r in results.items())
+        raise InputError(f"run={path}: none of its {len(runs)} runs is done ({states})")
+    monitors = sorted({r["monitor"] for r in done.values()})
+    if len(monitors) > 1:
+        raise InputError(f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them")
+    sign = -1 if next(iter(done.values())).get("mode") == "min" else 1
+    return max(done, key=lambda run: sign * done[run]["score"])
+
+
+def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
+    """A run's `data` with `{"data.KEY": "VALUE"}` put in, values read as YAML. Raises InputError for an unknown key."""
+    cfg = OmegaConf.create({"data": data})
+    for key, text in changes.items():
+        if key not in flat({"data": data}):
+            raise InputError(f"there is no key {key}{did_you_mean(key, flat({'data': data}))}")
+        try:
+            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={text}"]).x)
+        except Exception as error:
+            raise InputError(f"{key}={text} can't be read as YAML: {first_line(error)}") from error
+    plain = OmegaConf.to_container(cfg.data)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def checkpoint(run: Path, name: str = BEST) -> Path:
+    if not (run / name).is_file():
+        raise InputError(
+            f"run={run} has no {name}: it ended ({read_result(run)['status']}) before the first was written"
+        )
+    return run / name
+
+
+def main_process() -> bool:
+    """Whether this is the process that writes: of several (ddp) it is the first, however they were started."""
+    for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):  # in a shell of Slurm's Lightning's own processes have both
+        if rank in os.environ:
+            return os.environ[rank] == "0" and (rank != "LOCAL_RANK" or os.environ.get("NODE_RANK", "0") == "0")
+    return os.environ.get("NODE_RANK", "0") == "0"
+
+
+def versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the code runs from (`-dirty` with changes of its own), None outside of one."""
+    here = Path(__file__).parents[3]
+    if not (here / ".git").exists():
+        return None
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        out = [
+            subprocess.run(
+                ["git", *words], cwd=here, env=environment, capture_output=True, text=True, timeout=10, check=True
+            ).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return out[0].strip() + ("-dirty" if out[1].strip() else "")
+
+
+def discard(run: Path) -> None:
+    """Take back what was written of a run that never began: only its own files, and folders that are empty then."""
+    if (run / RESULT).is_file():
+        return
+    for pattern in (".hydra/*.yaml", "train.log", "events.out.tfevents.*"):
+        for file in run.glob(pattern):
+            file.unlink(missing_ok=True)
+    folder = run / ".hydra"
+    while folder != Path.cwd() and folder != folder.parent:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent
+
+
+# --- the run that encodes another's data ---
+
+WORDS = ("pca:", "imagenet:")  # anything else is the directory of a run
+KINDS = "a run's directory, pca:K or imagenet:NAME"
+
+
+def encoder_run(encoder: str) -> Path | None:
+    """The run that `data.encoder` names (of a sweep's directory: its best); None for pca:K and imagenet:NAME.
+
+    Raises InputError where there is no such run, or where it is not done.
+    """
+    if not isinstance(encoder, str):
+        raise InputError(f"data.encoder must be {KINDS}, got {encoder}")
+    if encoder.startswith(WORDS):
+        return None
+    try:
+        run = find(encoder)
+        status = read_result(run)["status"]
+    except InputError as error:
+        why = str(error).removeprefix(f"run={encoder}").lstrip(": ")
+        raise InputError(f"data.encoder={encoder}: {why}; it is {KINDS}") from None
+    if status != "done":
+        raise InputError(
+            f"data.encoder={encoder}: that run is not done ({status}): python -m dlcourse.resume run={run}"
+        )
+    return run

@@ -1,0 +1,109 @@
+"""What a run says of itself: in result.json and on the terminal."""
+
+import logging
+import math
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from dlcourse import runs
+from dlcourse.callbacks import Keep
+from dlcourse.config.identity import flat
+from dlcourse.data.module import DataModule
+from dlcourse.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+def announce(result: dict[str, Any]) -> None:
+    data = result["data"]
+    log.info(
+        "%s on %s: %s parameters, %s/%s/%s examples to train, validate and test, %s",
+        result["model"], data["name"], f"{result['parameters']:,}", f"{data['train']:,}", f"{data['val']:,}",
+        f"{data['test']:,}", result["device"],
+    )  # fmt: skip
+    if (weights := result.get("weights")) and weights["file"] and not weights["published"]:
+        log.info(
+            "weights: %s is not torchvision's published file (sha256 %s...)",
+            Path(weights["file"]).name,
+            weights["sha256"][:8],
+        )
+
+
+def stand_in_line(result: dict[str, Any]) -> str:
+    return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
+
+
+def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
+    """What result.json says about the network, the data and the device."""
+    return {
+        "parameters": sum(p.numel() for p in task.net.parameters()),
+        "trained_parameters": sum(p.numel() for p in task.net.parameters() if p.requires_grad),
+        "device": device_name(trainer),
+        "data": data_facts(data),
+    }
+
+
+def data_facts(data: DataModule) -> dict[str, Any]:
+    """What result.json says about data that have been read."""
+    assert data.provenance is not None
+    about = dict(vars(data.provenance))
+    first, _ = data.stored["train"][0]
+    about |= {"name": data.name, "provenance": about.pop("detail"), "classes": data.classes}
+    about |= {"stored_shape": list(first.shape), "statistics": data.statistics}
+    if data.encoder is not None:
+        about["encoder"] = {"is": data.encoder.words, "config_hash": data.encoder.config_hash}
+    return about | {split: len(examples) for split, examples in data.splits.items()}
+
+
+def summarise(result: dict[str, Any], keep: Keep) -> None:
+    """What the rows that were kept say of the training so far; metrics are those of the best epoch."""
+    if not keep.rows:
+        return
+    best = keep.best or keep.rows[-1]
+    result["metrics"] = {k: v for k, v in best.items() if "/" in k} | result["metrics"]
+    score = keep.best[keep.monitor] if keep.best else math.nan
+    result["score"] = result["score"] if math.isnan(score) else score
+    result["best_epoch"] = int(best["epoch"])
+    result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
+    result["train_seconds"] = keep.rows[-1]["seconds"]
+
+
+def report(result: dict[str, Any], run: Path) -> None:
+    metrics = result["metrics"]
+    score = "never a number" if result["score"] is None else f"{result['score']:.4f}"
+    log.info(
+        "%s epochs, %s steps in %.1f s; best epoch %s (%s %s)",
+        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
+        score,
+    )  # fmt: skip
+    log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
+    if result["data"]["source"] != "real":
+        log.warning(stand_in_line(result))
+    log.info("run: %s", shown(run))
+    if any(run.glob("events.out.tfevents.*")):
+        log.info("tensorboard --logdir %s", shown(run))
+
+
+def hparams(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config as TensorBoard's HPARAMS tab takes it: flat, numbers and texts."""
+    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat(plain).items()}
+
+
+def device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
+
+
+def how_to_resume(run: Path) -> str:
+    return f"; go on with: python -m dlcourse.resume run={shown(run)}" if (run / runs.LAST).is_file() else ""
+
+
+def shown(run: Path) -> str:
+    """A run directory as one types it."""
+    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))

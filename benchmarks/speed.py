@@ -38,7 +38,7 @@ from torchvision.datasets import MNIST
 from dlcourse.callbacks import Progress
 from dlcourse.config.search import conf_dir
 from dlcourse.core import cli
-from dlcourse.launch.compose import resolved
+from dlcourse.launch.compose import resolve
 from dlcourse.nets import MLP
 from dlcourse.training import engine
 
@@ -109,7 +109,7 @@ def config(batch_size: int, limit: int | None, epochs: int) -> dict[str, Any]:
             "trainer.figures=false",
             "trainer.progress=false",
         ]
-        return resolved(compose("train", choices))
+        return resolve(compose("train", choices))
 
 
 def ours(batch_size: int, limit: int | None, epochs: int) -> float:
@@ -160,7 +160,7 @@ def unpacked(folder: Path) -> Path:
 
 
 def main(argv: list[str]) -> None:
-    given = cli.arguments(argv, __doc__ or "", (), ("rounds", "out"))
+    given = cli.parse_arguments(argv, __doc__ or "", (), ("rounds", "out"))
     rounds = int(given.get("rounds", "3"))
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -179,11 +179,7 @@ def main(argv: list[str]) -> None:
                         seconds[name].append(took)
                     print(f"batch {batch_size}, round {i}, {name}: {took:.3f} s an epoch", file=sys.stderr)
             median = {name: statistics.median(values) for name, values in seconds.items()}
-            for name, title in (
-                ("stock", "stock Lightning, torchvision"),
-                ("ours", "dlcourse"),
-                ("bare", "bare loop"),
-            ):
+            for name, title in (("stock", "stock Lightning, torchvision"), ("ours", "dlcourse"), ("bare", "bare loop")):
                 spread = f"{min(seconds[name]):.2f}–{max(seconds[name]):.2f}"
                 lines.append(
                     f"| {batch_size} | {limit or 55000:,} | {title} | {median[name]:.2f} ({spread}) "
@@ -203,4 +199,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

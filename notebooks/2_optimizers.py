@@ -18,8 +18,8 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.report import find
-from dlcourse.reports.overview import read
-from dlcourse.reports.tables import history, row_of
+from dlcourse.reports.overview import read_records
+from dlcourse.reports.tables import read_history, run_record
 from dlcourse.scratch import SGD
 from dlcourse.studies.cs671 import xy
 
@@ -66,9 +66,9 @@ NETWORK = "model=mlp model.net.hidden=[30,20,10] model.net.activation=tanh data=
 
 # %%
 found = dict(zip(OPTIMIZERS.split(","), find(["optimizers"]), strict=True))  # in the order of the sweep
-curves = {name: xy(history(run), "train/loss") for name, run in found.items()}
+curves = {name: xy(read_history(run), "train/loss") for name, run in found.items()}
 show(plots.superimposed(curves, "Training loss at the rate .001", log_y=True))
-DataFrame({name: row_of(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
+DataFrame({name: run_record(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
 
 # %% [markdown]
 # Plain descent seems hopeless. But .001 means something else to each of them: Adam and RMSProp divide by the gradient's
@@ -82,7 +82,7 @@ DataFrame({name: row_of(run) for name, run in found.items()}).T[["train/loss", "
 # !python -m dlcourse.train -m {NETWORK} optimizer=sgd,adam optimizer.lr=0.0001,0.001,0.01,0.1,1,10 data.epochs=6 \
 #     trainer.figures=false hydra.sweep.dir=rates {LESS} > rates.log
 
-records, _ = read(find(["rates"]))
+records, _ = read_records(find(["rates"]))
 rates = DataFrame([record.config | record.row for record in records])
 rates["optimizer"] = rates["optimizer._target_"].str.removeprefix("torch.optim.")
 accuracy = rates.pivot(index="optimizer.lr", columns="optimizer", values="val/accuracy")
@@ -96,7 +96,9 @@ show(plots.bars(groups, heights, title="Validation accuracy", x_label="learning 
 
 # %%
 sgd = rates[rates["optimizer"] == "SGD"].sort_values("optimizer.lr")
-curves = {f"{lr:g}": xy(history(run), "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)}
+curves = {
+    f"{lr:g}": xy(read_history(run), "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)
+}
 show(plots.superimposed(curves, "Plain descent at six rates", log_y=True))
 
 # %% [markdown]

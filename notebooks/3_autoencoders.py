@@ -19,10 +19,10 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.report import find
-from dlcourse.reports.overview import read
+from dlcourse.reports.overview import read_records
 from dlcourse.studies.cs671 import one_of_each, weights
 from dlcourse.studies.huji import PCA, pixels
-from dlcourse.studies.runs import opened
+from dlcourse.studies.runs import load_run
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -47,7 +47,7 @@ def show(figure):
 # Two numbers can be drawn. Beside them what PCA makes of two numbers: the best that is possible with straight lines.
 
 # %%
-task, data = opened(Path("two"))
+task, data = load_run(Path("two"))
 pca = PCA(pixels(data, "train"), 2)
 test = pixels(data, "test")
 codes = {"autoencoder": task.net.encode(test).numpy(), "PCA": pca.encode(test).numpy()}
@@ -69,7 +69,7 @@ show(plots.reconstructions({name: images.numpy() for name, images in drawn.items
 #     hydra.sweep.dir=coders {LESS}
 
 # %%
-clean, noisy = (opened(Path("coders", run))[0] for run in "01")
+clean, noisy = (load_run(Path("coders", run))[0] for run in "01")
 spoilt = noisy.with_noise(x, 0)
 drawn = {"original": x, "with noise": spoilt, "trained clean": clean.net(spoilt), "trained noisy": noisy.net(spoilt)}
 images = {name: values.clamp(0, 1).numpy() for name, values in drawn.items()}
@@ -94,7 +94,7 @@ for name, coder in {"clean": clean, "noisy": noisy}.items():
 #     trainer.figures=false hydra.sweep.dir=probes {LESS} > probes.log
 
 NAMES = {"two": "2 numbers", "coders/0": "64, clean", "coders/1": "64, noisy", "pca:64": "64, PCA"}
-records, _ = read(find(["probes"]))
+records, _ = read_records(find(["probes"]))
 probes = DataFrame([record.config | record.row for record in records])
 probes["code"] = [NAMES[os.path.relpath(encoder)] for encoder in probes["data.encoder"]]
 accuracy = probes.pivot(index="code", columns="model", values="test/accuracy").loc[list(NAMES.values())]

@@ -21,8 +21,8 @@ from dlcourse import plots
 from dlcourse.core.errors import InputError
 from dlcourse.nets.pretrained import find_weights
 from dlcourse.report import find
-from dlcourse.reports.overview import read
-from dlcourse.reports.tables import confusion, row_of
+from dlcourse.reports.overview import read_records
+from dlcourse.reports.tables import read_confusion, run_record
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -61,7 +61,7 @@ def show(figure):
 #     data.epochs=20 hydra.sweep.dir=head {LESS}
 
 # %%
-found = {"from scratch": read(find(["scratch"]))[0], "last layer alone": read(find(["head"]))[0]}
+found = {"from scratch": read_records(find(["scratch"]))[0], "last layer alone": read_records(find(["head"]))[0]}
 heights = {name: [record.row["test/accuracy"] for record in records] for name, records in found.items()}
 limits = [str(record.config["data.limit"]) for record in found["last layer alone"]]
 show(plots.bars(limits, heights, title="Test accuracy", x_label="training photos"))
@@ -79,14 +79,14 @@ show(plots.bars(limits, heights, title="Test accuracy", x_label="training photos
 # %%
 runs = {"from scratch": find(["scratch"])[-1], "last layer alone": find(["head"])[-1], "all layers": Path("all")}
 columns = ["test/accuracy", "epochs", "train_seconds", "parameters"]
-DataFrame({name: row_of(run) for name, run in runs.items()}).T[columns]
+DataFrame({name: run_record(run) for name, run in runs.items()}).T[columns]
 
 # %% [markdown]
 # Is it worth it? Not with so few photos and epochs; at the report's size it was not, either
 # (`docs/reports/cmu/q6_1_4.md`). Where the network is wrong, `all/figures/misclassified.png` often shows why.
 
 # %%
-show(plots.confusion_matrix(*confusion(Path("all")), title="All layers, test photos"))
+show(plots.confusion_matrix(*read_confusion(Path("all")), title="All layers, test photos"))
 
 # %% [markdown]
 # ## Try

@@ -25,7 +25,7 @@ from dlcourse.reading import Hand, compare, compose, find_ink, fit, load
 from dlcourse.reading.form import centred
 from dlcourse.reading.handwriting import draw
 from dlcourse.reading.reader import open_reader
-from dlcourse.studies.runs import opened
+from dlcourse.studies.runs import load_run
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 LIKE = Path(os.environ.get("DLCOURSE_DATA", "")).expanduser() / "nist36like"
@@ -69,7 +69,7 @@ display(Image("reader/figures/confusion_matrix.png"))
 
 # %%
 reader = open_reader(Path("reader"))
-data = opened(Path("reader"))[1]
+data = load_run(Path("reader"))[1]
 written = data.stored["test"].store
 letters = {c: 1 - written.x[written.y == k, 0].numpy() / 255 for k, c in enumerate(data.classes)}  # 1 for ink
 

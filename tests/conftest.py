@@ -10,16 +10,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from dlcourse.config.search import conf_dir
-from dlcourse.launch.compose import resolved
+from dlcourse.launch.compose import resolve
 
 DATA = Path(os.environ.get("DLCOURSE_DATA", Path(__file__).parents[2] / "shared" / "data")).resolve()
-SMALL = (
-    "data.source=stand-in",
-    "data.limit=200",
-    "data.limit_eval=100",
-    "trainer.accelerator=cpu",
-    "logger=none",
-)
+SMALL = ("data.source=stand-in", "data.limit=200", "data.limit_eval=100", "trainer.accelerator=cpu", "logger=none")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,7 +44,7 @@ def config() -> Callable[..., dict[str, Any]]:
 
     def composed(*overrides: str) -> dict[str, Any]:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return resolved(compose("train", list(overrides)))
+            return resolve(compose("train", list(overrides)))
 
     return composed
 

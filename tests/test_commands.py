@@ -275,6 +275,6 @@ def test_log_to_appends(tmp_path: Path) -> None:
     import logging
 
     (tmp_path / "train.log").write_text("before\n")
-    cli.log_to(tmp_path / "train.log")
+    cli.log_to_file(tmp_path / "train.log")
     logging.getLogger("dlcourse").warning("after")
     assert (tmp_path / "train.log").read_text().startswith("before\n[")

@@ -80,12 +80,12 @@ def test_every_choice_says_what_it_is() -> None:
 
 def test_numbers_are_numbers(config: Config) -> None:
     """`1e-3` is a text in YAML 1.1: none of the values that look like numbers is one."""
-    from dlcourse.config.identity import flat
+    from dlcourse.config.identity import flatten
 
     for choice in CHOICES:
         if choice == "data=folder":
             continue
-        for key, value in flat(config(choice)).items():
+        for key, value in flatten(config(choice)).items():
             if isinstance(value, str):
                 with pytest.raises(ValueError, match="could not convert"):
                     float(value)

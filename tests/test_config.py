@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dlcourse import config as configs
-from dlcourse.config.identity import config_hash, flat
+from dlcourse.config.identity import config_hash, flatten
 from dlcourse.config.schema import RULES, TOP, check
 from dlcourse.config.search import conf_dir, groups
 from dlcourse.core.errors import InputError, did_you_mean
@@ -142,7 +142,7 @@ def test_every_choice_has_numbers_for_numbers_and_every_rule_a_key(config: Confi
     keys: set[str] = set()
     for group, choices in groups().items():
         for choice in choices if group in TOP else []:
-            values = flat(config(f"{group}={choice}", *(["data.root=."] if choice == "folder" else [])))
+            values = flatten(config(f"{group}={choice}", *(["data.root=."] if choice == "folder" else [])))
             keys |= values.keys()
             assert [k for k, v in values.items() if isinstance(v, str) and FLOAT.fullmatch(v)] == []
     assert set(RULES) - keys == set()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dlcourse.core.errors import InputError
-from dlcourse.core.seeds import mix
+from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.module import Batches, DataModule
 from dlcourse.data.tensors import Tensors
 
@@ -153,9 +153,9 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
 def test_mixed_seeds_differ_where_a_number_does(numbers: list[int], at: int) -> None:
     other = list(numbers)
     other[at % len(other)] += 1
-    assert mix(*numbers) != mix(*other)
-    assert mix(*numbers) != mix(*numbers, 0)
-    assert 0 <= mix(*numbers) < 2**63
+    assert mix_seeds(*numbers) != mix_seeds(*other)
+    assert mix_seeds(*numbers) != mix_seeds(*numbers, 0)
+    assert 0 <= mix_seeds(*numbers) < 2**63
 
 
 def test_taking_batches_leaves_torch_s_random_numbers_alone() -> None:

@@ -18,27 +18,12 @@ import torchvision
 from torch import Tensor, nn
 
 from dlcourse.core.errors import InputError
-from dlcourse.nets import (
-    CNN,
-    MLP,
-    Autoencoder,
-    Pretrained,
-    find_weights,
-    initialise,
-    pretrained,
-    read_weights,
-)
+from dlcourse.nets import CNN, MLP, Autoencoder, Pretrained, find_weights, initialise, pretrained, read_weights
 
 DATA = Path(os.environ.get("DLCOURSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 HUJI_CNN: dict[str, Any] = {"shape": [1, 28, 28], "classes": 10, "channels": [32, 64], "pool": [1, 2]}
-CMU_CNN: dict[str, Any] = {
-    "shape": [1, 32, 32],
-    "classes": 36,
-    "channels": [20, 50],
-    "kernel": 5,
-    "hidden": [512],
-}
+CMU_CNN: dict[str, Any] = {"shape": [1, 32, 32], "classes": 36, "channels": [20, 50], "kernel": 5, "hidden": [512]}
 FLOWERS: dict[str, Any] = {
     "shape": [3, 224, 224],
     "classes": 17,
@@ -183,10 +168,7 @@ def test_the_code_has_its_own_activation() -> None:
 
 def test_tied_weights_are_the_encoders_transposed() -> None:
     net = Autoencoder([12], [6, 4], "tanh", tied=True)
-    assert [name for name, _ in net.named_parameters() if "decoder" in name] == [
-        "decoder.0.bias",
-        "decoder.1.bias",
-    ]
+    assert [name for name, _ in net.named_parameters() if "decoder" in name] == ["decoder.0.bias", "decoder.1.bias"]
     first, code = weights_of(net.encoder)
     hidden, output = biases_of(net.decoder)
     z = torch.randn(3, 4)
@@ -300,14 +282,8 @@ def test_the_same_seed_gives_the_same_network() -> None:
         (lambda: MLP(784, 10, init="normal:big"), "init: .*'big'"),
         (lambda: MLP(784, 10, init="normal:-1"), "init: "),
         (lambda: CNN([28, 28], 10), "shape: "),
-        (
-            lambda: CNN([1, 4, 28], 10, [3, 3], 3, pool=2),
-            "shape: .*kernel 3 of convolution layer 2 of 2 meets 1 x 13",
-        ),
-        (
-            lambda: CNN([1, 4, 4], 10, [3], 3, pool=3),
-            "shape: .*pool 3 of convolution layer 1 of 1 meets 2 x 2",
-        ),
+        (lambda: CNN([1, 4, 28], 10, [3, 3], 3, pool=2), "shape: .*kernel 3 of convolution layer 2 of 2 meets 1 x 13"),
+        (lambda: CNN([1, 4, 4], 10, [3], 3, pool=3), "shape: .*pool 3 of convolution layer 1 of 1 meets 2 x 2"),
         (lambda: CNN([1, 28, 28], 10, []), "channels: "),
         (lambda: CNN([1, 28, 28], 10, [3, 3], [3, 3, 3]), "kernel: .*each of 2 convolutions"),
         (lambda: CNN([1, 28, 28], 10, padding=-1), "padding: "),

@@ -14,7 +14,19 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.reports import page
-from dlcourse.reports.page import Finding, Item, Page, Plot, Table, Text, cells, escaped, grid, percent, show
+from dlcourse.reports.page import (
+    Finding,
+    Item,
+    Page,
+    Plot,
+    Table,
+    Text,
+    escape_markdown,
+    format_column,
+    format_mean,
+    format_percent,
+    to_grid,
+)
 from dlcourse.studies.verdict import answered, beaten, decide, no_verdict, not_comparable
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}
@@ -66,7 +78,7 @@ def curve() -> Figure:
 
 
 def small(**changes: Any) -> Page:
-    networks = [["linear", "92", percent(0.921, 0.002), 3], ["a|b", None, percent(0.98), 1]]
+    networks = [["linear", "92", format_percent(0.921, 0.002), 3], ["a|b", None, format_percent(0.98), 1]]
     items: list[Item] = [
         Table(
             "Accuracy [%]", DataFrame(networks, columns=["network", "published", "here", "runs"]), "Means over *seeds*."
@@ -127,11 +139,11 @@ def html(given: Page) -> Read:
 
 
 def test_means_are_shown_with_their_deviation_and_a_gap_is_no_zero() -> None:
-    assert show(0.97934, 0.00121) == "0.9793 ± 0.0012"
-    assert show(13.98, float("nan"), digits=2) == "13.98"
-    assert show(np.nan, 0.1) == show(None) == percent(None) == percent(float("nan")) == "–"
-    assert percent(0.97934, 0.00121) == "97.93 ± 0.12"
-    assert percent(1 / 3, digits=1) == "33.3"
+    assert format_mean(0.97934, 0.00121) == "0.9793 ± 0.0012"
+    assert format_mean(13.98, float("nan"), digits=2) == "13.98"
+    assert format_mean(np.nan, 0.1) == format_mean(None) == format_percent(None) == format_percent(float("nan")) == "–"
+    assert format_percent(0.97934, 0.00121) == "97.93 ± 0.12"
+    assert format_percent(1 / 3, digits=1) == "33.3"
 
 
 @pytest.mark.parametrize(
@@ -151,12 +163,12 @@ def test_means_are_shown_with_their_deviation_and_a_gap_is_no_zero() -> None:
     ],
 )
 def test_numbers_in_a_table(values: list[Any], texts: list[str]) -> None:
-    assert cells(values) == texts
+    assert format_column(values) == texts
 
 
 def test_columns_of_numbers_stand_at_the_right() -> None:
     columns = {"a": ["92.1 ± 0.2", "–"], "b": ["30,20,10", "10"], "c": [1, 2], "d": ["1,000", "-3e-5"], "e": ["–", "–"]}
-    assert grid(DataFrame(columns)).numbers == [True, False, True, True, False]
+    assert to_grid(DataFrame(columns)).numbers == [True, False, True, True, False]
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -170,7 +182,7 @@ def test_the_markdown_of_a_small_page() -> None:
     "text", ["a_b", "_x_ *y* `z`", "a|b", "<b>&amp;</b>", "~89/~75", "[1](2)", "\\n $x$", "x <y & z", "1 & 2; 3"]
 )
 def test_plain_text_stays_as_it_is_in_markdown(text: str) -> None:
-    (shown,) = Read(f"<p>{page.line(escaped(text))}</p>").texts
+    (shown,) = Read(f"<p>{page.inline_html(escape_markdown(text))}</p>").texts
     assert shown.replace("\\~", "~").replace("\\|", "|").replace("\\$", "$") == text  # GitHub's Markdown escapes more
 
 

@@ -57,7 +57,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         monkeypatch.setattr("sys.argv", ["read", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.run(reading.main)
+            cli.run_command(reading.main)
         captured = capsys.readouterr()
         assert "Traceback" not in captured.out + captured.err
         return int(left.value.code or 0), captured.out, captured.err

@@ -17,7 +17,7 @@ from PIL import Image
 from dlcourse import plots, report, runs
 from dlcourse.core.errors import InputError
 from dlcourse.reports import page
-from dlcourse.reports.overview import overview, read
+from dlcourse.reports.overview import overview, read_records
 from dlcourse.reports.page import Finding, Page, Plot
 from dlcourse.studies import __main__ as studies
 from dlcourse.studies import index
@@ -67,11 +67,11 @@ def sweep(make: Make, tmp_path: Path) -> Path:
 
 
 def tables(given: Page) -> dict[str, page.Grid]:
-    return {item.title: page.grid(item.frame) for item in given.items if isinstance(item, page.Table)}
+    return {item.title: page.to_grid(item.frame) for item in given.items if isinstance(item, page.Table)}
 
 
 def seen(*found: Path, left_out: int = 0) -> Page:
-    records, damaged = read(found)
+    records, damaged = read_records(found)
     assert len(damaged) == left_out
     return overview(records, damaged, "command")
 
@@ -289,7 +289,7 @@ def test_every_study_has_its_rows_in_the_index_run_or_not(tmp_path: Path) -> Non
     table = published(tmp_path)
     for other in index.names():
         for claim in index.load(other).claims if other != "huji/mnist" else []:
-            assert f"| {other} | {page.escaped(claim.text)} | **○ not run** |" in table
+            assert f"| {other} | {page.escape_markdown(claim.text)} | **○ not run** |" in table
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ def test_a_run_is_itself_and_a_sweep_is_its_best(tmp_path: Path) -> None:
         make(tmp_path / "sweep ü=1" / str(i), score=score)
     make(tmp_path / "sweep ü=1" / "3", status="running", score=1.0)
     make(tmp_path / "sweep ü=1" / "4", status="failed", score=1.0)
-    assert runs.find(tmp_path / "sweep ü=1") == tmp_path / "sweep ü=1" / "1"
-    assert runs.find(tmp_path / "sweep ü=1" / "4").name == "4"
+    assert runs.find_run(tmp_path / "sweep ü=1") == tmp_path / "sweep ü=1" / "1"
+    assert runs.find_run(tmp_path / "sweep ü=1" / "4").name == "4"
     for i, score in enumerate((0.3, 0.9)):
         make(tmp_path / "losses" / str(i), score=score, monitor="val/loss", mode="min")
-    assert runs.find(tmp_path / "losses").name == "0"
+    assert runs.find_run(tmp_path / "losses").name == "0"
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         ("failed", r"none of its 2 runs is done \(0: failed, 1: running\)"),
     ]:
         with pytest.raises(InputError, match=part):
-            runs.find(tmp_path / path)
+            runs.find_run(tmp_path / path)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_a_config_that_was_edited_is_checked(tmp_path: Path, config: Any) -> Non
 
 def test_other_data_is_put_in_by_key(config: Any) -> None:
     data = config()["data"]
-    changed = runs.changed(data, {"data.limit_eval": "7", "data.root": "/a b=ü", "data.augment.flip": "true"})
+    changed = runs.with_changes(data, {"data.limit_eval": "7", "data.root": "/a b=ü", "data.augment.flip": "true"})
     assert (changed["limit_eval"], changed["root"], changed["augment"]["flip"]) == (7, "/a b=ü", True)
     assert data["limit_eval"] is None
     with pytest.raises(InputError, match=r"no key data\.limt; did you mean data\.limit"):
-        runs.changed(data, {"data.limt": "7"})
+        runs.with_changes(data, {"data.limt": "7"})
     with pytest.raises(InputError, match=r"data\.limit="):
-        runs.changed(data, {"data.limit": "{a"})
+        runs.with_changes(data, {"data.limit": "{a"})
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_only_what_a_run_left_is_taken_back(tmp_path: Path, monkeypatch: pytest.
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "config.yaml").touch()
     (run / "train.log").touch()
-    runs.discard(run)
+    runs.discard_run(run)
     assert list(tmp_path.iterdir()) == []
     (run / ".hydra").mkdir(parents=True)
     (run / "notes.txt").touch()
-    runs.discard(run)
+    runs.discard_run(run)
     assert (run / "notes.txt").is_file()
     make(run)
     (run / "train.log").touch()
-    runs.discard(run)
+    runs.discard_run(run)
     assert (run / "train.log").is_file()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlcourse import evaluate, predict, resume, runs, scratch
-from dlcourse.callbacks.keep import read_rows
-from dlcourse.config.identity import flat
+from dlcourse.callbacks.keep import read_metrics
+from dlcourse.config.identity import flatten
 from dlcourse.core.errors import InputError
 from dlcourse.nets import ToyConvNet
 from dlcourse.scratch import central_differences, gradient_check, initialised, mlp, relative_error, summed
@@ -176,8 +176,7 @@ def test_the_toy_convnet_is_the_one_of_the_nets() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}],
+    "options", [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}]
 )
 def test_descent_is_torch_s(options: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
@@ -333,7 +332,7 @@ def test_the_trajectory_is_autograd_s(pair: str, train: Train, monkeypatch: pyte
     engine.L.seed_everything(plain["seed"], verbose=False)
     start = engine.build_task(plain).state_dict()
     assert all(not torch.allclose(ours[name], tensor.double(), atol=1e-4) for name, tensor in start.items()), "it moved"
-    for row, other in zip(read_rows(found / runs.METRICS), read_rows(wanted / runs.METRICS), strict=True):
+    for row, other in zip(read_metrics(found / runs.METRICS), read_metrics(wanted / runs.METRICS), strict=True):
         for key in other.keys() - {"seconds"}:
             assert row[key] == pytest.approx(other[key], abs=1e-6, rel=1e-6), (key, row["epoch"])
 
@@ -422,6 +421,6 @@ def test_one_device_and_one_batch_a_step(
     ],
 )
 def test_presets_differ_in_the_gradients_alone(preset: str, base: str, config: Config) -> None:
-    ours, theirs = flat(config(f"experiment={preset}")), flat(config(f"experiment={base}"))
+    ours, theirs = flatten(config(f"experiment={preset}")), flatten(config(f"experiment={base}"))
     assert {key for key in ours if ours[key] != theirs[key]} == {"name", "model.name", "model._target_"}
     assert ours.keys() == theirs.keys()

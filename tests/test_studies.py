@@ -15,7 +15,7 @@ from torchvision import models
 
 from dlcourse import runs, train
 from dlcourse.core.errors import InputError
-from dlcourse.reports.tables import average
+from dlcourse.reports.tables import aggregate_over_seeds
 from dlcourse.studies import cmu
 from dlcourse.studies import study as studies
 from dlcourse.studies.runner import run_study
@@ -67,11 +67,7 @@ def test_every_study_says_all_that_it_should(name: str) -> None:
 
 @pytest.mark.parametrize("name", studies.names())
 def test_every_study_runs_end_to_end_and_then_only_renders(
-    name: str,
-    imagenet: None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, imagenet: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cmu, "DRAWS", 1)
     assert run(name, tmp_path, **SMALLER.get(name, {})) == 0
@@ -208,7 +204,7 @@ def test_means_and_deviations_over_seeds_with_gaps_where_runs_are_missing() -> N
     table = pd.DataFrame(
         [row(seed=0), row(seed=1, **{"val/accuracy": 0.8}), row(**{"optimizer.lr": 1.0, "val/accuracy": np.nan})]
     )
-    out = average(table, ["optimizer.lr"], ["val/accuracy"])
+    out = aggregate_over_seeds(table, ["optimizer.lr"], ["val/accuracy"])
     assert out["val/accuracy"][0] == pytest.approx(0.85)
     assert out["val/accuracy sd"][0] == pytest.approx(0.05 * 2**0.5)
     assert list(out["runs"]) == [2, 0]
@@ -221,7 +217,7 @@ def test_means_and_deviations_over_seeds_with_gaps_where_runs_are_missing() -> N
 def test_runs_of_other_data_or_protocol_are_not_averaged(key: str, value: Any) -> None:
     table = pd.DataFrame([row(**{key: None}), row(seed=1, **{key: value})])
     with pytest.raises(InputError, match=f"runs whose {key} differ"):
-        average(table, ["optimizer.lr"], ["val/accuracy"])
+        aggregate_over_seeds(table, ["optimizer.lr"], ["val/accuracy"])
 
 
 def test_codes_of_several_seeds_are_averaged_where_their_encoders_differ_in_the_seed_alone() -> None:
@@ -230,10 +226,10 @@ def test_codes_of_several_seeds_are_averaged_where_their_encoders_differ_in_the_
     def coded(seed: int, width: str) -> dict[str, Any]:
         return row(seed=seed, encoder=f"e{seed}", **{"data.files": f"f{seed}", "encoder.model.net.widths": width})
 
-    out = average(pd.DataFrame([coded(0, "64"), coded(1, "64")]), ["optimizer.lr"], ["val/accuracy"])
+    out = aggregate_over_seeds(pd.DataFrame([coded(0, "64"), coded(1, "64")]), ["optimizer.lr"], ["val/accuracy"])
     assert list(out["runs"]) == [2]
     with pytest.raises(InputError, match=r"encoder\.model\.net\.widths differ"):
-        average(pd.DataFrame([coded(0, "64"), coded(1, "32")]), ["optimizer.lr"], ["val/accuracy"])
+        aggregate_over_seeds(pd.DataFrame([coded(0, "64"), coded(1, "32")]), ["optimizer.lr"], ["val/accuracy"])
 
 
 def test_a_verdict_is_one_of_six_words() -> None:

@@ -13,11 +13,11 @@ from pandas import DataFrame
 from PIL import Image, ImageDraw, ImageFont
 
 from dlcourse import runs
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.nets import MLP
 from dlcourse.reading import Hand, Letter, Reading
 from dlcourse.reports.page import GAP, Item, Plot, Table
-from dlcourse.reports.tables import row_of
+from dlcourse.reports.tables import run_record
 from dlcourse.studies import cmu
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import load, names
@@ -311,7 +311,9 @@ def test_the_four_pages_are_read_where_they_are(
     monkeypatch.setenv("DLCOURSE_DATA", str(tmp_path))
     monkeypatch.setattr(cmu, "HANDS", SMALL_HAND)
     run = train("experiment=cmu/q3_nist36_mlp", "trainer.max_epochs=1", "trainer.figures=false")
-    known = Runs(DataFrame([flat(runs.read_config(run)) | {"block": "question3", "hash": "a"} | row_of(run)]), Path())
+    known = Runs(
+        DataFrame([flatten(runs.read_config(run)) | {"block": "question3", "hash": "a"} | run_record(run)]), Path()
+    )
     found = cmu.q4_ocr_measure(study, known)
     assert found.attrs["incomplete"] == (there < 4)
     known = Runs(known.table.merge(found, on="hash"), Path())
@@ -350,7 +352,7 @@ def test_every_page_is_drawn_from_small_runs(
         if "model.net.hidden" not in str(keys) and "custom" in keys["experiment"]:
             given = [o for o in given if not o.startswith("model.weights")] + ["model.net.hidden=[8]"]
         run = train(f"experiment={keys['experiment']}", *given, run=block)
-        rows.append(flat(runs.read_config(run)) | {"block": block, "hash": block} | row_of(run))
+        rows.append(flatten(runs.read_config(run)) | {"block": block, "hash": block} | run_record(run))
     everything = Runs(DataFrame(rows), Path())
     for known in (everything, Runs(everything.table.iloc[:1], Path())):
         measure = getattr(cmu, f"{name}_measure", None)

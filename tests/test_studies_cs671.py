@@ -434,5 +434,5 @@ def test_the_page_of_the_optimizers(finished: Runs) -> None:
 
 
 def test_a_long_history_is_drawn_with_the_epochs_that_were_validated(finished: Runs) -> None:
-    rows = cs671.thinned(cs671.history(Path(finished.table["run"].iloc[0])))
+    rows = cs671.thinned(cs671.read_history(Path(finished.table["run"].iloc[0])))
     assert len(rows) < 30 and {1, 100, 1000} <= set(rows["epoch"])

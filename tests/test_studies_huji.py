@@ -13,7 +13,7 @@ from pandas import DataFrame
 from dlcourse import runs as run_files
 from dlcourse.core.errors import InputError
 from dlcourse.reports.page import Item, Plot, Table
-from dlcourse.reports.tables import row_of
+from dlcourse.reports.tables import run_record
 from dlcourse.studies import huji
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import load
@@ -385,7 +385,7 @@ def test_the_pages_of_networks_and_rates(fake: Callable[..., dict[str, Any]], tm
 
 
 def table_of(name: str, made: dict[str, tuple[Path, dict[str, Any]]], folder: Path) -> Runs:
-    rows = [row_of(run) | {"block": block, "hash": block, **values} for block, (run, values) in made.items()]
+    rows = [run_record(run) | {"block": block, "hash": block, **values} for block, (run, values) in made.items()]
     return Runs(DataFrame(rows), folder)
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pandas import DataFrame
 
 from dlcourse.reports.page import Item, Plot, Table
-from dlcourse.reports.tables import row_of
+from dlcourse.reports.tables import run_record
 from dlcourse.studies import ntnu
-from dlcourse.studies.runs import Runs, opened
+from dlcourse.studies.runs import Runs, load_run
 from dlcourse.studies.study import load
 
 Train = Callable[..., Path]
@@ -70,13 +70,7 @@ def test_questions_on_the_stop_are_answered_with_the_draws() -> None:
 
 
 @pytest.mark.parametrize(
-    "check",
-    [
-        lambda t: ntnu.stops_after(t, "shuffled", 16),
-        ntnu.shuffling_halves,
-        ntnu.stop_distribution,
-        ntnu.spikes,
-    ],
+    "check", [lambda t: ntnu.stops_after(t, "shuffled", 16), ntnu.shuffling_halves, ntnu.stop_distribution, ntnu.spikes]
 )
 def test_no_verdict_on_stops_without_all_draws(check: Callable[[DataFrame], Any]) -> None:
     table = stops(33, [16, 20])
@@ -263,7 +257,7 @@ def test_the_lowest_objective_is_lower_than_any_and_known_exactly() -> None:
 
 
 def known(name: str, made: dict[str, tuple[Path, dict[str, Any]]], folder: Path) -> Runs:
-    rows = [row_of(run) | {"hash": key} | values for key, (run, values) in made.items()]
+    rows = [run_record(run) | {"hash": key} | values for key, (run, values) in made.items()]
     runs = Runs(DataFrame(rows), folder)
     extra = getattr(ntnu, f"{name}_measure")(load(f"ntnu/{name}"), runs)
     return Runs(runs.table.merge(extra, on="hash", how="left"), folder)
@@ -304,7 +298,7 @@ def test_the_page_of_the_penalty(train: Train, tmp_path: Path) -> None:
         made[f"{decay}"] = (train(*overrides, *SMALL, run=str(decay)), values)
     runs = known("l2", made, tmp_path)
     table: dict[float, dict[str, Any]] = {row["optimizer.weight_decay"]: row for row in runs.table.to_dict("records")}  # type: ignore[misc]
-    weights = list(opened(table[2.0]["run"])[0].parameters())
+    weights = list(load_run(table[2.0]["run"])[0].parameters())
     assert sum(w.numel() for w in weights) == 7850
     assert table[2.0]["norm"] == pytest.approx(sum(float(w.detach().square().sum()) for w in weights))
     assert table[2.0]["objective"] == pytest.approx(table[2.0]["train/loss"] + table[2.0]["norm"], rel=1e-5)
@@ -320,7 +314,7 @@ def test_weight_decay_is_the_gradient_of_the_penalty_biases_included(train: Trai
         train("experiment=ntnu/l2", f"trainer.max_epochs={n}", *options, *SMALL, "data.drop_last=false", run=str(n))
         for n in (1, 2)
     ]
-    (task, data), (after, _) = (opened(run) for run in runs)
+    (task, data), (after, _) = (load_run(run) for run in runs)
     x, y = data.splits["train"].all()
     x = data.transform(x).double().flatten(1)
     before, moved = (torch.cat([p.detach().double().flatten() for p in t.parameters()]) for t in (task, after))

@@ -259,7 +259,7 @@ def test_a_sweep_goes_on_past_a_failing_job(tmp_path: Path) -> None:
     assert "optimizer.lr" in (tmp_path / "sweep" / "1" / "train.log").read_text()
     assert "Traceback" not in done.stderr
     best = max(("0", "2"), key=lambda k: results[k]["score"])
-    assert runs.find(tmp_path / "sweep").name == best
+    assert runs.find_run(tmp_path / "sweep").name == best
     again = command("dlcourse.evaluate", "run=sweep", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "as recorded" in again.stdout

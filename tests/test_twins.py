@@ -13,9 +13,9 @@ import pytest
 from pandas import DataFrame
 
 from dlcourse import runs as run_files
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.reports.page import Plot, Table
-from dlcourse.reports.tables import row_of
+from dlcourse.reports.tables import run_record
 from dlcourse.studies import twins
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import Study, load
@@ -121,7 +121,7 @@ def small(request: pytest.FixtureRequest, train: Train) -> tuple[Any, Study, Run
         for experiment in keys["experiment"]:
             given = [f"{k}={v}".lower() for k, v in (first | {"experiment": experiment}).items()]
             run = train(*given, *SMALL, run=f"{block}-{experiment.replace('/', '_')}")
-            rows.append(flat(run_files.read_config(run)) | {"block": block, "hash": run.name} | row_of(run))
+            rows.append(flatten(run_files.read_config(run)) | {"block": block, "hash": run.name} | run_record(run))
     module = import_module(f"dlcourse.studies.{request.param}")
     known = Runs(DataFrame(rows), Path())
     return module, study, Runs(known.table.merge(module.scratch_measure(study, known), on="hash", how="left"), Path())

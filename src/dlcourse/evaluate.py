@@ -23,14 +23,14 @@ CHANGEABLE = ["root", "source", "verify", "limit", "limit_eval", "eval_batch_siz
 
 
 def main(argv: list[str]) -> dict[str, float]:
-    given = cli.arguments(argv, USAGE, ("run",), ("split", "out", "data."))
+    given = cli.parse_arguments(argv, USAGE, ("run",), ("split", "out", "data."))
     split = given.get("split", "test")
     if split not in ("train", "val", "test"):
         raise InputError(f"split={split}: it can be train, val or test")
-    run = runs.find(given["run"])
+    run = runs.find_run(given["run"])
     changes = {k: v for k, v in given.items() if k.startswith("data.")}
     plain, result = runs.read_config(run), runs.read_result(run)
-    plain["data"] = runs.changed(plain["data"], changes)
+    plain["data"] = runs.with_changes(plain["data"], changes)
     for key in changes:
         if key.removeprefix("data.") not in CHANGEABLE:
             raise InputError(f"{key}: a run is evaluated as it was trained; what can change is {or_list(CHANGEABLE)}")
@@ -55,4 +55,4 @@ def main(argv: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

@@ -24,11 +24,11 @@ five likeliest classes with their probabilities. Without out=FILE the csv goes t
 
 
 def main(argv: list[str]) -> None:
-    given = cli.arguments(argv, USAGE, ("run", "images"), ("out", "invert"))
+    given = cli.parse_arguments(argv, USAGE, ("run", "images"), ("out", "invert"))
     invert = given.get("invert", "false")
     if invert not in ("true", "false"):
         raise InputError(f"invert={invert}: it can be true or false")
-    run = runs.find(given["run"])
+    run = runs.find_run(given["run"])
     exact = Path(given["images"]).expanduser()
     found = [exact] if exact.exists() else map(Path, glob.glob(str(exact), recursive=True))  # noqa: PTH207
     files = sorted(file for file in found if file.is_file())
@@ -53,4 +53,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

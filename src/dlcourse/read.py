@@ -31,13 +31,13 @@ context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word
 
 
 def main(argv: list[str]) -> None:
-    given = cli.arguments(argv, USAGE, ("run", "page"), ("truth", "out", "turn", "context"))
+    given = cli.parse_arguments(argv, USAGE, ("run", "page"), ("truth", "out", "turn", "context"))
     context, turn = given.get("context", "false"), given.get("turn")
     if context not in ("true", "false"):
         raise InputError(f"context={context}: it can be true or false")
     if turn not in (None, "0", "90", "180", "270"):
         raise InputError(f"turn={turn}: it can be 0, 90, 180 or 270")
-    run, photo = runs.find(given["run"]), Path(given["page"]).expanduser()
+    run, photo = runs.find_run(given["run"]), Path(given["page"]).expanduser()
     out = Path(given.get("out", Path("outputs", "pages", photo.stem))).expanduser()
     if out.is_file() or (out / runs.RESULT).exists():
         raise InputError(f"out={out} is a {'file' if out.is_file() else 'run'}: name another directory")
@@ -97,4 +97,4 @@ def read_truth(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

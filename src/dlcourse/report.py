@@ -26,7 +26,7 @@ out: where report.html, report.md, table.csv and figures/ go, otherwise outputs/
 
 def main(argv: list[str]) -> Path:
     tops = [word for word in argv if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
-    given = cli.arguments([word for word in argv if word not in tops], USAGE, (), ("out",))
+    given = cli.parse_arguments([word for word in argv if word not in tops], USAGE, (), ("out",))
     out = Path(given.get("out", Path("outputs", "reports", time.strftime("%Y-%m-%d_%H-%M-%S")))).expanduser()
     if not tops:
         raise InputError("of which runs? Name one or more directories (see --help)")
@@ -37,9 +37,9 @@ def main(argv: list[str]) -> Path:
         raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
 
     from dlcourse.reports import page
-    from dlcourse.reports.overview import overview, read
+    from dlcourse.reports.overview import overview, read_records
 
-    records, left_out = read(found)
+    records, left_out = read_records(found)
     for text in left_out:
         log.warning("left out: %s", text)
     if not records:
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> Path:
     report = overview(records, left_out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
     page.write(report, out)
     summary = next(item for item in report.items if isinstance(item, page.Table))
-    log.info("%s\n%s", summary.title, plain(page.grid(summary.frame), shutil.get_terminal_size().columns))
+    log.info("%s\n%s", summary.title, plain(page.to_grid(summary.frame), shutil.get_terminal_size().columns))
     log.info("report: %s", shlex.quote(str(out / page.HTML)))
     return out
 
@@ -90,4 +90,4 @@ def plain(grid: tuple[list[str], list[list[str]], list[bool]], width: int, heigh
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

@@ -17,8 +17,8 @@ that the run would have had. A run that is done goes on when trainer.max_epochs 
 
 
 def main(argv: list[str]) -> float | None:
-    given = cli.arguments(argv, USAGE, ("run",), ("trainer.max_epochs",))
-    run = runs.find(given["run"]).resolve()
+    given = cli.parse_arguments(argv, USAGE, ("run",), ("trainer.max_epochs",))
+    run = runs.find_run(given["run"]).resolve()
     plain, result = runs.read_config(run), runs.read_result(run)
     raised = False
     if "trainer.max_epochs" in given:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> float | None:
     if result["status"] == "done" and not raised:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
         return result["score"]
-    runs.checkpoint(run, runs.LAST)
+    runs.checkpoint_path(run, runs.LAST)
     from dlcourse.training.engine import epochs_done, train
 
     done = epochs_done(run)
@@ -43,10 +43,10 @@ def main(argv: list[str]) -> float | None:
             f"trainer.max_epochs={plain['trainer']['max_epochs']}: run {given['run']} has {done} epochs already"
         )
     if runs.main_process():
-        cli.log_to(run / "train.log")
+        cli.log_to_file(run / "train.log")
     log.info("resuming %s after epoch %s", given["run"], done)
     return train(plain, run, result.get("command", ""), resume=True)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

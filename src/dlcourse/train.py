@@ -19,7 +19,7 @@ from dlcourse.config.schema import check
 from dlcourse.config.search import conf_dir
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
-from dlcourse.launch.compose import resolved
+from dlcourse.launch.compose import resolve
 from dlcourse.launch.overrides import check_overrides, sweep_values
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def job(cfg: DictConfig) -> float | None:
     sweep = hydra_cfg.mode == RunMode.MULTIRUN
     command = shlex.join(["python", "-m", "dlcourse.train", *hydra_cfg.overrides.task])
     try:
-        plain = resolved(cfg)
+        plain = resolve(cfg)
         check(plain)
         if sweep and plain["trainer"]["devices"] != 1:
             raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
@@ -45,17 +45,17 @@ def job(cfg: DictConfig) -> float | None:
     except (InputError, OSError) as error:
         failures.append(2)
         if not sweep:
-            runs.discard(run)
+            runs.discard_run(run)
             mistakes.append(error)
             return None
-        log.error("error: %s", cli.sentence(error))
-        runs.write_failure(run, cli.sentence(error), command)
+        log.error("error: %s", cli.error_sentence(error))
+        runs.write_failure(run, cli.error_sentence(error), command)
     except Exception as error:
         failures.append(1)
         log.exception("%s", error)
         runs.write_failure(run, f"{type(error).__name__}: {error}", command)
     except (KeyboardInterrupt, SystemExit):
-        runs.discard(run)
+        runs.discard_run(run)
         raise
     return None
 
@@ -121,4 +121,4 @@ def refuse_used(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

@@ -46,11 +46,11 @@ class Keep(Checkpoint):
 
     def continue_from(self, epochs: int) -> None:
         """Take up the rows of the first `epochs` epochs again; later ones are of epochs that are trained anew."""
-        self.rows = [row for row in read_rows(self.run / METRICS) if row["epoch"] <= epochs]
+        self.rows = [row for row in read_metrics(self.run / METRICS) if row["epoch"] <= epochs]
         _write(self.run / METRICS, "w", self.rows)
         if self.log_steps:
             done = self.rows[-1]["step"] if self.rows else 0
-            _write(self.run / STEPS, "w", [row for row in read_rows(self.run / STEPS) if row["step"] <= done])
+            _write(self.run / STEPS, "w", [row for row in read_metrics(self.run / STEPS) if row["step"] <= done])
         for row in self.rows:
             if self._better(row):
                 self.best = row
@@ -153,7 +153,7 @@ def _write(path: Path, mode: str, rows: list[dict[str, float]]) -> None:
         writer.writerows(rows)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.csv or steps.csv, numbers as numbers; [] where there are none yet."""
     if not path.is_file():
         return []

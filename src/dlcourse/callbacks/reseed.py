@@ -3,7 +3,7 @@
 import lightning as L
 import torch
 
-from dlcourse.core.seeds import mix
+from dlcourse.core.seeds import mix_seeds
 
 
 class Reseed(L.Callback):
@@ -13,4 +13,4 @@ class Reseed(L.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        torch.manual_seed(mix(self.seed, trainer.current_epoch, trainer.global_rank, 1))
+        torch.manual_seed(mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank, 1))

@@ -14,12 +14,7 @@ class EarlyStopping(LightningEarlyStopping):
 
     def __init__(self, monitor: str, patience: int = 5, min_delta: float = 0.0) -> None:
         super().__init__(
-            monitor,
-            min_delta,
-            patience,
-            mode=mode_of(monitor),
-            check_finite=True,
-            check_on_train_epoch_end=True,
+            monitor, min_delta, patience, mode=mode_of(monitor), check_finite=True, check_on_train_epoch_end=True
         )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
     out: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict):
-            out.update(flat(value, f"{prefix}{key}."))
+            out.update(flatten(value, f"{prefix}{key}."))
         else:
             out[prefix + str(key)] = value
     return out
@@ -28,7 +28,7 @@ def config_hash(plain: dict[str, Any]) -> str:
     """16 hex digits that are equal for two runs exactly when they compute the same thing of the same data."""
     what = {
         key: value
-        for key, value in flat(plain).items()
+        for key, value in flatten(plain).items()
         if value is not None and not any(key == skip or key.startswith(skip + ".") for skip in NOT_HASHED)
     }  # without what is null: a new key that is off by default leaves finished runs what they are
     if Path(what.get("data.encoder", "")).joinpath("config.yaml").is_file():  # what a run computes, not where it is

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.config.search import groups
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 
@@ -62,14 +62,8 @@ SPLITS: Rule = (
 SOME_BATCHES = _or(NULL, _whole(1), _between(1e-9, 1.0000001, "a share above 0"))
 
 RULES: dict[str, Rule] = {
-    "seed": (
-        (lambda v: _whole(0)[0](v) and v < 2**32),
-        "a whole number from 0 to 4294967295",
-    ),
-    "name": (
-        (lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v),
-        "a text without / and =",
-    ),
+    "seed": ((lambda v: _whole(0)[0](v) and v < 2**32), "a whole number from 0 to 4294967295"),
+    "name": ((lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v), "a text without / and ="),
     "data.name": TEXT,
     "data.reader": TEXT,
     "data.root": _or(NULL, TEXT),
@@ -169,7 +163,7 @@ def check(plain: dict[str, Any]) -> None:
     for key in plain:
         if key not in TOP:
             raise InputError(f"there is no key {key}{did_you_mean(key, TOP)}")
-    values = flat(plain)
+    values = flatten(plain)
     for key in OPTIONAL:
         if not isinstance(plain.get(key), dict):
             raise InputError(f"{key} must be a group of keys, got {_shown(plain.get(key))}")

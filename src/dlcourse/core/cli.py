@@ -10,12 +10,8 @@ from typing import Any
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 
 
-def arguments(
-    argv: list[str],
-    usage: str,
-    required: tuple[str, ...],
-    optional: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
+def parse_arguments(
+    argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = (), words: tuple[str, ...] = ()
 ) -> dict[str, str]:
     """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts with it.
 
@@ -49,7 +45,7 @@ def arguments(
     return found
 
 
-def run(main: Callable[[list[str]], Any]) -> None:
+def run_command(main: Callable[[list[str]], Any]) -> None:
     """Call an entry point with the command line; a user's mistake is one sentence on stderr and exit code 2."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -64,7 +60,7 @@ def run(main: Callable[[list[str]], Any]) -> None:
     except BrokenPipeError:
         pass
     except (InputError, OSError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {error_sentence(error)}", file=sys.stderr)
         code = 2
     except Exception as error:
         logging.getLogger(__name__).exception("%s", error)
@@ -76,12 +72,12 @@ def run(main: Callable[[list[str]], Any]) -> None:
     sys.exit(code)
 
 
-def sentence(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     """The sentence about a mistake, or about a path that can't be read or written (space, permission)."""
     return f"{error.filename or 'writing'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
-def log_to(path: Path) -> None:
+def log_to_file(path: Path) -> None:
     """Write log lines to a file as well, dated as Hydra dates them in train.log."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))

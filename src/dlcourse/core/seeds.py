@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, epoch, ...), never of what was drawn before."""
 
 
-def mix(*numbers: int) -> int:
+def mix_seeds(*numbers: int) -> int:
     """One seed out of several numbers; close ones give unrelated seeds (splitmix64)."""
     state = 0
     for number in numbers:

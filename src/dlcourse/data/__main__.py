@@ -32,7 +32,7 @@ COLUMNS = ("name", "train / val / test", "now", "where", "licence")
 
 
 def main(argv: list[str]) -> None:
-    given = cli.arguments(argv, USAGE, (), ("data.root",), words=("command", "name"))
+    given = cli.parse_arguments(argv, USAGE, (), ("data.root",), words=("command", "name"))
     commands = {"list": show, "fetch": fetch_source, "verify": verify_source}
     command, name = given.get("command", ""), given.get("name")
     root = Path(given["data.root"]).expanduser() if "data.root" in given else None
@@ -157,4 +157,4 @@ def grade(entry: Source, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

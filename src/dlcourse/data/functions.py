@@ -16,11 +16,7 @@ def targets(x: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     linear: Σ_j (xW)_j. max: max_i x_i. log_sum_exp: log Σ_j exp (xW)_j.
     """
     mixed = x @ weights
-    return {
-        "linear": mixed.sum(1),
-        "max": x.max(1),
-        "log_sum_exp": np.logaddexp.reduce(mixed, axis=1),
-    }
+    return {"linear": mixed.sum(1), "max": x.max(1), "log_sum_exp": np.logaddexp.reduce(mixed, axis=1)}
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from dlcourse.core.errors import InputError, or_list
-from dlcourse.core.seeds import mix
+from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.augment import build_augment
 from dlcourse.data.encoded import Encoder, encoded
 from dlcourse.data.sources import load
@@ -120,7 +120,7 @@ class Batches:
         yield from islice(stream, skipped, skipped + len(self))
 
     def _one_pass(self, number: int) -> Iterator[Tensor]:
-        generator = Generator().manual_seed(mix(self.seed, 0 if self.shuffle == "once" else number))
+        generator = Generator().manual_seed(mix_seeds(self.seed, 0 if self.shuffle == "once" else number))
         if self.shuffle == "replacement":
             order = torch.randint(self.n, (self.world * sum(self.sizes),), generator=generator)
         elif self.shuffle:
@@ -232,7 +232,7 @@ class DataModule(L.LightningDataModule):
                 raise InputError(f"data={self.name}: it has no {split} example of {or_list(self.classes, 40)}")
             limit = self.limits[split]
             if limit is not None and limit < len(chosen):
-                generator = Generator().manual_seed(mix(SPLIT_SEED, 1))
+                generator = Generator().manual_seed(mix_seeds(SPLIT_SEED, 1))
                 chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit].sort().values]
             splits[split] = Examples(store, chosen, _renumber(store.y[chosen], kept, len(data.classes)))
         self.stored = dict(splits)
@@ -295,7 +295,7 @@ class DataModule(L.LightningDataModule):
 
     def _divide(self, data: Splits, kept: list[int]) -> dict[str, tuple[Store, Tensor]]:
         """For each split its store and the numbers of its examples there."""
-        generator = Generator().manual_seed(mix(SPLIT_SEED))
+        generator = Generator().manual_seed(mix_seeds(SPLIT_SEED))
         real = data.provenance.source == "real"
         if self.per_class is not None:
             parts = self._per_class(data.train.y[: self.first], kept, list(self.per_class), real, generator)
@@ -401,7 +401,7 @@ class DataModule(L.LightningDataModule):
             return self._whole
         if self.augment and trainer is not None and trainer.training:
             step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            seed = mix(self.seed, trainer.current_epoch, step, trainer.global_rank, 2)
+            seed = mix_seeds(self.seed, trainer.current_epoch, step, trainer.global_rank, 2)
             generator = Generator(x.device).manual_seed(seed)
         x = self.transform(x, generator)
         if trainer is not None:  # bytes have only now become numbers of the precision that the network has

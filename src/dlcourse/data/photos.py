@@ -51,11 +51,7 @@ def not_an_image(path: Path, error: Exception) -> DamagedFileError:
 
 
 def decode_all(
-    paths: Sequence[Path],
-    size: int,
-    channels: int,
-    threads: int,
-    read: Callable[[Path], bytes] = Path.read_bytes,
+    paths: Sequence[Path], size: int, channels: int, threads: int, read: Callable[[Path], bytes] = Path.read_bytes
 ) -> tuple[np.ndarray, list[str]]:
     """Image files as uint8 [N, channels, size, size], and their sha256s; the first bad one raises."""
     pixels = np.empty((len(paths), channels, size, size), np.uint8)

@@ -223,10 +223,7 @@ def download(file: File, path: Path) -> str:
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            response,
-            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as to,
-        ):
+        with response, tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as to:
             part = Path(to.name)
             got = 0
             while block := read_block(response.read, file.url):

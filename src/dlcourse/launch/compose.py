@@ -9,10 +9,10 @@ from omegaconf.errors import OmegaConfBaseException
 from dlcourse.config.schema import OPTIONAL
 from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch import resolvers  # noqa: F401  it registers them
-from dlcourse.runs import encoder_run
+from dlcourse.runs import find_encoder_run
 
 
-def resolved(cfg: DictConfig) -> dict[str, Any]:
+def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain dicts with everything filled in. Raises InputError for a missing value or a bad reference."""
     try:
         missing = sorted(OmegaConf.missing_keys(cfg))
@@ -31,6 +31,6 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         if isinstance(path, str) and path not in words:  # a run is found again from any directory
             given[group][key] = str(Path(path).expanduser().absolute())
     if isinstance(given.get("data"), dict) and "encoder" in given["data"]:
-        run = encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run
+        run = find_encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run
         given["data"]["encoder"] = str(run.expanduser().absolute()) if run else given["data"]["encoder"]
     return given | {key: given.get(key) or {} for key in OPTIONAL}

@@ -12,11 +12,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.config.schema import OPTIONAL, RULES, TOP, check
 from dlcourse.config.search import conf_dir, groups
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
-from dlcourse.launch.compose import resolved
+from dlcourse.launch.compose import resolve
 
 
 def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> None:
@@ -41,7 +41,7 @@ def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> N
         if not sweep:
             cfg = _compose(arguments)
             if values:
-                check(resolved(cfg))
+                check(resolve(cfg))
 
 
 def sweep_values(arguments: list[str]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _check_key(override: Override, base: DictConfig) -> None:
     missing = object()
     current = OmegaConf.select(base, key, default=missing, throw_on_missing=False) if _selectable(base, key) else None
     if current is missing:
-        keys = list(flat(_unresolved(base)))
+        keys = list(flatten(_unresolved(base)))
         branches = {k.rsplit(".", n)[0] for k in keys for n in range(1, k.count(".") + 1)}
         raise InputError(f"there is no key {key}{did_you_mean(key, [*keys, *branches, *groups()])}")
     if key in RULES or current is None or override.is_delete() or override.is_sweep_override():

@@ -13,7 +13,7 @@ from dlcourse import runs
 from dlcourse.config.search import conf_dir, groups
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data.listing import class_folders
-from dlcourse.runs import encoder_run
+from dlcourse.runs import find_encoder_run
 
 FEATURES = {"mobilenet_v2": 1280, "squeezenet1_1": 512, "resnet18": 512}  # numbers that the last layer sees
 
@@ -25,7 +25,7 @@ def encoded_data(codes: DictConfig) -> DictConfig:
     """
     given = OmegaConf.to_container(codes, resolve=False)
     assert isinstance(given, dict)
-    of, run = codes.of, encoder_run(codes.encoder)
+    of, run = codes.of, find_encoder_run(codes.encoder)
     if of is None and run is not None:
         chosen = run_config(run)["data"]
     else:
@@ -76,7 +76,7 @@ def code_shape(encoder: str) -> list[int]:
                 f"data.encoder={encoder}{did_you_mean(what, FEATURES)}: imagenet:NAME is of {or_list(list(FEATURES))}"
             )
         return [FEATURES[what]]
-    run = encoder_run(encoder)
+    run = find_encoder_run(encoder)
     assert run is not None
     model = run_config(run)["model"]
     net = model["net"]

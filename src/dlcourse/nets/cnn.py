@@ -5,14 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dlcourse.nets.layers import (
-    activation_named,
-    image_shape,
-    initialise,
-    probability,
-    whole_number,
-    whole_numbers,
-)
+from dlcourse.nets.layers import activation_named, image_shape, initialise, probability, whole_number, whole_numbers
 
 # For these max(f(a), f(b)) = f(max(a, b)), so the activation may follow the pooling, on fewer numbers.
 INCREASING = ("relu", "tanh", "sigmoid", "leaky_relu", "softplus", "identity")

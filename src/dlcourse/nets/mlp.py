@@ -5,14 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dlcourse.nets.layers import (
-    activation_named,
-    initialise,
-    input_shape,
-    probability,
-    whole_number,
-    whole_numbers,
-)
+from dlcourse.nets.layers import activation_named, initialise, input_shape, probability, whole_number, whole_numbers
 
 
 class MLP(nn.Module):

@@ -2,6 +2,7 @@
 
 from dlcourse.plots.figures import (
     COLOURS,
+    DPI,
     Array,
     bars,
     confusion_matrix,
@@ -19,9 +20,10 @@ from dlcourse.plots.figures import (
     superimposed,
     svg,
     weight_images,
-)  # fmt: skip
+)
 
 __all__ = [
-    "COLOURS", "Array", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letters", "mark",
-    "misclassified", "png", "reconstructions", "save", "scatter", "smaller", "superimposed", "svg", "weight_images",
+    "COLOURS", "DPI", "Array", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letters",
+    "mark", "misclassified", "png", "reconstructions", "save", "scatter", "smaller", "superimposed", "svg",
+    "weight_images",
 ]  # fmt: skip

@@ -679,16 +679,7 @@ def label_ends(ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Seq
     for i in range(len(heights) - 1, -1, -1):
         heights[i] = min(heights[i], 1.0 - (len(heights) - 1 - i) * gap)
     for height, (_, name, colour) in zip(heights, ends, strict=True):
-        ax.text(
-            1.02,
-            height,
-            name,
-            transform=ax.transAxes,
-            va="center",
-            fontsize=SMALL,
-            color=colour,
-            weight="bold",
-        )
+        ax.text(1.02, height, name, transform=ax.transAxes, va="center", fontsize=SMALL, color=colour, weight="bold")
 
 
 def as_images(images: Array) -> Array:

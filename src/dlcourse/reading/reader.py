@@ -48,10 +48,10 @@ def open_reader(run: Path) -> Reader:
         out: Array = torch.cat([probabilities(part) for part in x.split(batch_size)]).numpy()
         return out
 
-    return Reader(classes, form_of(run), classify)
+    return Reader(classes, load_form(run), classify)
 
 
-def form_of(run: Path) -> Form:
+def load_form(run: Path) -> Form:
     """The form of a run's training images. Raises InputError where they are neither measured yet nor here."""
     path, recorded = run / FORM, runs.read_result(run)["data"]
     try:

@@ -12,10 +12,17 @@ from pandas import DataFrame
 from pandas.api.types import is_numeric_dtype
 
 from dlcourse import plots
-from dlcourse.config.identity import NOT_HASHED, flat
+from dlcourse.config.identity import NOT_HASHED, flatten
 from dlcourse.core.errors import InputError, first_line
-from dlcourse.reports.page import Item, Page, Plot, Table, Text, escaped, grid, show
-from dlcourse.reports.tables import average, confusion, facts, history, row_of, warnings
+from dlcourse.reports.page import Item, Page, Plot, Table, Text, escape_markdown, format_mean, to_grid
+from dlcourse.reports.tables import (
+    aggregate_over_seeds,
+    collect_warnings,
+    describe_runs,
+    read_confusion,
+    read_history,
+    run_record,
+)
 from dlcourse.runs import METRICS, confusion_file, read_config, read_result
 
 MEASURES = ("accuracy", "psnr", "loss")
@@ -38,7 +45,7 @@ class Record:
     confusion: tuple[Any, list[str]] | None
 
 
-def read(found: Sequence[Path]) -> tuple[list[Record], list[str]]:
+def read_records(found: Sequence[Path]) -> tuple[list[Record], list[str]]:
     """The runs that are finished and whole, and a sentence about each of the others."""
     records, left_out = [], []
     for run in found:
@@ -57,17 +64,17 @@ def record(run: Path) -> Record:
         raise InputError(f"{run} is {result['status']}, after {result.get('epochs') or 0} epochs")
     config = {
         key: ",".join(map(str, value)) if isinstance(value, list) else value
-        for key, value in flat(read_config(run)).items()
+        for key, value in flatten(read_config(run)).items()
     }
     try:
-        rows = history(run)
+        rows = read_history(run)
         rows = rows.apply(pd.to_numeric)
-        matrix = confusion(run) if confusion_file(run, "test").is_file() else None
+        matrix = read_confusion(run) if confusion_file(run, "test").is_file() else None
     except (ValueError, IndexError) as error:
         raise InputError(f"{run}: its {METRICS} or {confusion_file(run, 'test').name} is damaged") from error
     if "epoch" not in rows or len(rows) < result["epochs"]:
         raise InputError(f"{run / METRICS} is damaged: it has {len(rows)} rows of {result['epochs']} epochs")
-    return Record(config, row_of(run) | {"model": result["model"], "seed": result["seed"]}, rows, matrix)
+    return Record(config, run_record(run) | {"model": result["model"], "seed": result["seed"]}, rows, matrix)
 
 
 def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -> Page:
@@ -86,25 +93,25 @@ def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -
     single = table[[*differing, *metrics, "epochs", "seconds"]].assign(directory=directories)
     items: list[Item] = [Table("Runs", single.rename(columns=short), "Seconds: all of a run, its tests included.")]
     if why:
-        items.insert(0, Text(f"No means over seeds: {escaped(why)}."))
+        items.insert(0, Text(f"No means over seeds: {escape_markdown(why)}."))
     if groups is not None:
         shown = groups[by].copy()
         for metric in metrics:
             digits = 2 if metric.endswith("psnr") else 4
             pairs = zip(groups[metric], groups[f"{metric} sd"], strict=True)
-            shown[metric] = [show(mean, sd, digits) for mean, sd in pairs]
+            shown[metric] = [format_mean(mean, sd, digits) for mean, sd in pairs]
         shown["runs"] = groups["runs"]
         items.insert(0, Table("Means over seeds", shown.rename(columns=short), "± is the standard deviation."))
     items += curves(records, table, differing if groups is None else by)
     items += best_confusion(records, table, differing)
     if left_out:
-        items.append(Text("## Left out\n\n" + "\n".join(f"- {escaped(text)}" for text in left_out)))
+        items.append(Text("## Left out\n\n" + "\n".join(f"- {escape_markdown(text)}" for text in left_out)))
     return Page(
         title=f"{len(records)} runs" if len(records) > 1 else str(records[0].config["name"]),
         source=os.path.relpath(top),
-        banner=warnings(table, {}, quick=False),
+        banner=collect_warnings(table, {}, quick=False),
         items=items,
-        facts=list(facts(table, command).items()),
+        describe_runs=list(describe_runs(table, command).items()),
         runs=table,
     )
 
@@ -124,7 +131,7 @@ def means(table: DataFrame, by: Sequence[str], metrics: Sequence[str]) -> tuple[
     if not metrics or not table.duplicated(list(by)).any():
         return None, ""
     try:
-        return average(table, by, metrics), ""
+        return aggregate_over_seeds(table, by, metrics), ""
     except InputError as error:
         return None, str(error)
 
@@ -137,7 +144,7 @@ def named(table: DataFrame, keys: Sequence[str]) -> list[str]:
     """What each run is called in a figure: the values that differ, `lr 0.1, seed 0`; a number where that is long."""
     lasts = [short(key).rsplit(".", 1)[-1] for key in keys]
     names = [last if lasts.count(last) == 1 else short(key) for key, last in zip(keys, lasts, strict=True)]
-    rows = grid(table[list(keys)]).rows
+    rows = to_grid(table[list(keys)]).rows
     texts = [", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in rows]
     if len(set(texts)) < len(texts) or max(map(len, texts)) > 32:
         return [f"run {i + 1}" for i in range(len(texts))]
@@ -180,5 +187,5 @@ def best_confusion(records: Sequence[Record], table: DataFrame, differing: Seque
     assert saved is not None
     drawn = plots.confusion_matrix(*saved, title="Confusion matrix, test set")
     which = f" of {named(table, differing)[best]}" if differing else ""
-    note = f"Of the run with the best validation accuracy: {escaped(str(records[best].row['run']))}."
+    note = f"Of the run with the best validation accuracy: {escape_markdown(str(records[best].row['run']))}."
     return [Plot("confusion_matrix", f"Confusion matrix{which}", drawn, note)]

@@ -95,7 +95,7 @@ class Page:
 # --- numbers as text -------------------------------------------------------------------------------------------------
 
 
-def show(mean: float | None, sd: float | None = None, digits: int = 4) -> str:
+def format_mean(mean: float | None, sd: float | None = None, digits: int = 4) -> str:
     """`0.9793 ± 0.0012`, digits after the point; without sd (or with NaN: a single run) `0.9793`; a gap is `–`."""
     if mean is None or math.isnan(mean):
         return GAP
@@ -103,12 +103,12 @@ def show(mean: float | None, sd: float | None = None, digits: int = 4) -> str:
     return text if sd is None or math.isnan(sd) else f"{text} ± {sd:.{digits}f}"
 
 
-def percent(mean: float | None, sd: float | None = None, digits: int = 2) -> str:
+def format_percent(mean: float | None, sd: float | None = None, digits: int = 2) -> str:
     """A share in percent, without the sign: 0.9793 and 0.0012 are `97.93 ± 0.12`."""
-    return show(mean if mean is None else 100 * mean, sd if sd is None else 100 * sd, digits)
+    return format_mean(mean if mean is None else 100 * mean, sd if sd is None else 100 * sd, digits)
 
 
-def cells(values: Sequence[Any]) -> list[str]:
+def format_column(values: Sequence[Any]) -> list[str]:
     """A column as texts. Measured floats of about one size have equally many digits after the point: they line up."""
     floats = [v for v in values if isinstance(v, float) and math.isfinite(v)]
     sizes = [abs(v) for v in floats if v]
@@ -137,9 +137,9 @@ class Grid(NamedTuple):
     numbers: list[bool]
 
 
-def grid(frame: DataFrame) -> Grid:
+def to_grid(frame: DataFrame) -> Grid:
     header = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
-    columns = [cells(frame.iloc[:, i].astype(object).tolist()) for i in range(len(header))]
+    columns = [format_column(frame.iloc[:, i].astype(object).tolist()) for i in range(len(header))]
     number = re.compile(r"–|[-+]?(\d+|\d{1,3}(,\d{3})+|(?=\.\d))(\.\d+)?(e[+-]\d+)?( ± [\d.]+)?( ?%)?|-?inf")
     numbers = [any(c != GAP for c in column) and all(number.fullmatch(c) for c in column) for column in columns]
     return Grid(header, [list(row) for row in zip(*columns, strict=True)], numbers)
@@ -156,43 +156,48 @@ def to_html(text: str) -> Markup:
     return Markup(converter.convert(text))
 
 
-def line(text: str) -> Markup:
+def inline_html(text: str) -> Markup:
     """Markdown of one paragraph, without the paragraph: for a list or a cell."""
     html = to_html(" ".join(text.split()))
     return Markup(html.removeprefix("<p>").removesuffix("</p>")) if html.count("<p>") == 1 else html
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Plain text in Markdown, on one line. An underscore within a word means nothing there, so it stays."""
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", " ".join(text.split()))
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
 
-def md_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> str:
     """A table of GitHub's Markdown, of cells that are Markdown already."""
     right = list(numbers) or [False] * len(header)
     lines = [header, ["---:" if r else "---" for r in right], *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
-def verdict_word(kind: str) -> str:
+def label_verdict(kind: str) -> str:
     return f"{SIGNS.get(kind, '?')} {kind}"
 
 
 def render_md(page: Page) -> str:
-    parts = [f"# {escaped(page.title)}"]
+    parts = [f"# {escape_markdown(page.title)}"]
     if page.source:
-        parts.append(f"*{escaped(page.source)}*")
-    parts += [f"> **{escaped(sentence)}**" for sentence in page.banner]
+        parts.append(f"*{escape_markdown(page.source)}*")
+    parts += [f"> **{escape_markdown(sentence)}**" for sentence in page.banner]
     if page.lead:
         parts.append(page.lead.strip())
     if page.verdicts:
         rows = [
-            [escaped(f.text), escaped(f.where), f"**{verdict_word(f.verdict.kind)}**", escaped(f.verdict.evidence)]
+            [
+                escape_markdown(f.text),
+                escape_markdown(f.where),
+                f"**{label_verdict(f.verdict.kind)}**",
+                escape_markdown(f.verdict.evidence),
+            ]
             for f in page.verdicts
         ]
-        parts += ["## Verdicts", md_table(["claim", "where", "verdict", "evidence"], rows)]
+        parts += ["## Verdicts", markdown_table(["claim", "where", "verdict", "evidence"], rows)]
     if page.deviations:
         parts += ["## Where these runs differ", "\n".join("- " + " ".join(d.split()) for d in page.deviations)]
     if titled(page):
@@ -201,17 +206,20 @@ def render_md(page: Page) -> str:
         if isinstance(item, Text):
             parts.append(item.markdown.strip())
             continue
-        parts.append(f"### {escaped(item.title)}")
+        parts.append(f"### {escape_markdown(item.title)}")
         if isinstance(item, Plot):
-            parts.append(f"![{escaped(item.title)}](figures/{item.name}.png)")
+            parts.append(f"![{escape_markdown(item.title)}](figures/{item.name}.png)")
         else:
-            table = grid(item.frame)
-            rows = [[escaped(cell) for cell in row] for row in table.rows]
-            parts.append(md_table([escaped(h) for h in table.header], rows, table.numbers))
+            table = to_grid(item.frame)
+            rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
+            parts.append(markdown_table([escape_markdown(h) for h in table.header], rows, table.numbers))
         if item.note:
             parts.append(item.note.strip())
     if page.facts:
-        parts += ["## The runs", md_table(["", ""], [[escaped(n), escaped(t)] for n, t in page.facts])]
+        parts += [
+            "## The runs",
+            markdown_table(["", ""], [[escape_markdown(n), escape_markdown(t)] for n, t in page.facts]),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -242,10 +250,10 @@ def render_html(page: Page, images: Mapping[str, bytes]) -> str:
         items=[(type(item).__name__, item) for item in page.items],
         titled=titled(page),
         to_html=to_html,
-        line=line,
-        grid=grid,
+        inline_html=inline_html,
+        to_grid=to_grid,
         source=source,
-        verdict_word=verdict_word,
+        label_verdict=label_verdict,
     )
 
 

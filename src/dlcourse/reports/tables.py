@@ -19,7 +19,7 @@ PROTOCOL = ("data.", "model.", "optimizer.", "schedule.", "stopping.", "trainer.
 FREE = (*NOT_HASHED, "data.encoder", "data.root")  # may differ between runs that are averaged; files are compared
 
 
-def average(table: DataFrame, by: Sequence[str], metrics: Sequence[str]) -> DataFrame:
+def aggregate_over_seeds(table: DataFrame, by: Sequence[str], metrics: Sequence[str]) -> DataFrame:
     """Means and standard deviations (of a sample) over seeds.
 
     Returns a row for each combination of `by`: those columns, `METRIC`, `METRIC sd`, and `runs`, how many have the
@@ -54,7 +54,7 @@ def refuse_other_protocol(group: DataFrame, by: Sequence[str] = ()) -> None:
                 raise InputError(f"runs whose {key} differ can't be averaged: {' and '.join(different[:3])}")
 
 
-def row_of(run: Path) -> dict[str, Any]:
+def run_record(run: Path) -> dict[str, Any]:
     """What a run's result says, as columns of a table."""
     result = read_result(run)
     data, weights = result["data"], result.get("weights") or {}
@@ -75,17 +75,17 @@ def row_of(run: Path) -> dict[str, Any]:
 # --- what can be read from a run ---
 
 
-def history(run: Path) -> DataFrame:
+def read_history(run: Path) -> DataFrame:
     """metrics.csv: a row an epoch."""
     return pd.read_csv(run / METRICS)
 
 
-def steps(run: Path) -> DataFrame:
+def read_steps(run: Path) -> DataFrame:
     """steps.csv: the loss of each training step."""
     return pd.read_csv(run / STEPS)
 
 
-def confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any], list[str]]:
+def read_confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any], list[str]]:
     """int [K, K], rows are true classes, and the classes' names."""
     with confusion_file(run, split).open(newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
@@ -95,7 +95,7 @@ def confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any], lis
 # --- what has to be said ---
 
 
-def warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool) -> list[str]:
+def collect_warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool) -> list[str]:
     """What has to be said in large letters."""
     out = []
     if quick:
@@ -115,7 +115,7 @@ def warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool) -> lis
     return out
 
 
-def facts(table: DataFrame, command: str) -> dict[str, str]:
+def describe_runs(table: DataFrame, command: str) -> dict[str, str]:
     done = table[table["status"] == "done"]
     out = {"command": command, "runs": f"{len(done)} of {len(table)} done"}
     if len(done):

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, did_you_mean, first_line
 from dlcourse.core.files import write_text
@@ -102,7 +102,7 @@ def read_result(run: Path) -> dict[str, Any]:
     return result
 
 
-def find(path: str | Path) -> Path:
+def find_run(path: str | Path) -> Path:
     """The run that a directory is, or, of a sweep's directory, the best of its runs.
 
     Raises InputError where there is no run, or where a sweep's runs can't be ranked.
@@ -131,12 +131,12 @@ def find(path: str | Path) -> Path:
     return max(done, key=lambda run: sign * done[run]["score"])
 
 
-def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
+def with_changes(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
     """A run's `data` with `{"data.KEY": "VALUE"}` put in, values read as YAML. Raises InputError for an unknown key."""
     cfg = OmegaConf.create({"data": data})
     for key, text in changes.items():
-        if key not in flat({"data": data}):
-            raise InputError(f"there is no key {key}{did_you_mean(key, flat({'data': data}))}")
+        if key not in flatten({"data": data}):
+            raise InputError(f"there is no key {key}{did_you_mean(key, flatten({'data': data}))}")
         try:
             OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"x={text}"]).x)
         except Exception as error:
@@ -146,7 +146,7 @@ def changed(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def checkpoint(run: Path, name: str = BEST) -> Path:
+def checkpoint_path(run: Path, name: str = BEST) -> Path:
     if not (run / name).is_file():
         raise InputError(
             f"run={run} has no {name}: it ended ({read_result(run)['status']}) before the first was written"
@@ -190,7 +190,7 @@ def commit() -> str | None:
     return out[0].strip() + ("-dirty" if out[1].strip() else "")
 
 
-def discard(run: Path) -> None:
+def discard_run(run: Path) -> None:
     """Take back what was written of a run that never began: only its own files, and folders that are empty then."""
     if (run / RESULT).is_file():
         return
@@ -214,7 +214,7 @@ WORDS = ("pca:", "imagenet:")  # anything else is the directory of a run
 KINDS = "a run's directory, pca:K or imagenet:NAME"
 
 
-def encoder_run(encoder: str) -> Path | None:
+def find_encoder_run(encoder: str) -> Path | None:
     """The run that `data.encoder` names (of a sweep's directory: its best); None for pca:K and imagenet:NAME.
 
     Raises InputError where there is no such run, or where it is not done.
@@ -224,7 +224,7 @@ def encoder_run(encoder: str) -> Path | None:
     if encoder.startswith(WORDS):
         return None
     try:
-        run = find(encoder)
+        run = find_run(encoder)
         status = read_result(run)["status"]
     except InputError as error:
         why = str(error).removeprefix(f"run={encoder}").lstrip(": ")

@@ -16,7 +16,7 @@ README.md, the index of all claims, and the results section of a README (readme=
 
 
 def main(argv: list[str]) -> None:
-    given = cli.arguments(argv, USAGE, (), ("from", "readme"), words=("command", "directory"))
+    given = cli.parse_arguments(argv, USAGE, (), ("from", "readme"), words=("command", "directory"))
     command = given.get("command", "")
     if command not in ("list", "publish"):
         raise InputError(f"the command {command!r} is not list or publish{did_you_mean(command, ['list', 'publish'])}")
@@ -42,4 +42,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_command(main)

@@ -21,12 +21,12 @@ from dlcourse.data.module import DataModule
 from dlcourse.reading import Hand, Reading, compare, compose, load
 from dlcourse.reading.reader import Reader, open_reader
 from dlcourse.reading.reading import settled
-from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
-from dlcourse.reports.tables import average, confusion, history
+from dlcourse.reports.page import GAP, Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
 from dlcourse.scratch import gradient_check as check_gradients
 from dlcourse.scratch import softmax_cross_entropy, summed
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, initial, opened
+from dlcourse.studies.runs import Runs, load_initial_task, load_run
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, not_comparable
 from dlcourse.tasks.scratch import by_hand as network_by_hand
@@ -71,7 +71,7 @@ def chosen(table: DataFrame, of: Of) -> DataFrame:
 
 
 def sample(table: DataFrame, metric: str, of: Of) -> Sample:
-    found = average(chosen(table, of), list(of), [metric])
+    found = aggregate_over_seeds(chosen(table, of), list(of), [metric])
     return Sample(*found.loc[0, [metric, f"{metric} sd", "runs"]]) if len(found) else Sample(math.nan)
 
 
@@ -81,13 +81,13 @@ def written(metric: str, found: Sample | float) -> str:
     if math.isnan(mean):
         return GAP
     if metric.endswith("accuracy"):
-        text = f"{percent(mean, sd)} %"
+        text = f"{format_percent(mean, sd)} %"
     elif "psnr" in metric:
-        text = f"{show(mean, sd, 2)} dB"
+        text = f"{format_mean(mean, sd, 2)} dB"
     elif metric == "epochs":
-        text = show(mean, sd or math.nan, 0)
+        text = format_mean(mean, sd or math.nan, 0)
     else:
-        text = show(mean, sd, 2 if abs(mean) >= 10 else 4)
+        text = format_mean(mean, sd, 2 if abs(mean) >= 10 else 4)
     return f"{text} ({n:.0f} runs)" if n > 1 else text
 
 
@@ -209,7 +209,7 @@ def results(
     title: str, runs: Runs, by: str, metrics: Sequence[str], published: DataFrame | None = None, note: str = ""
 ) -> Table:
     """Means over seeds, a row a value of `by`, beside the published figures: columns `by` and metrics again."""
-    means = average(runs.table, [by], metrics)
+    means = aggregate_over_seeds(runs.table, [by], metrics)
     known = DataFrame() if published is None else published.set_index(by)
     frame = DataFrame({by.rpartition(".")[2]: [NAMES.get(value, value) for value in means[by]]})
     for metric in metrics:
@@ -223,7 +223,7 @@ def results(
 
 def curve(rows: DataFrame, column: str) -> DataFrame:
     """A column of metrics.csv by epoch: its mean over runs and `sd`, 0 for a single run."""
-    by_epoch = pd.concat([history(run) for run in rows["run"]]).groupby("epoch")[column]
+    by_epoch = pd.concat([read_history(run) for run in rows["run"]]).groupby("epoch")[column]
     return DataFrame({"mean": by_epoch.mean(), "sd": by_epoch.std().fillna(0)})
 
 
@@ -261,7 +261,7 @@ def blocks(runs: Runs) -> dict[str, DataFrame]:
 
 def matrix(name: str, title: str, rows: DataFrame) -> Plot:
     """The confusion matrix of the test set, summed over seeds."""
-    pairs = [confusion(run) for run in rows["run"]]
+    pairs = [read_confusion(run) for run in rows["run"]]
     total = np.sum([counts for counts, _ in pairs], axis=0)
     over = f"{len(pairs)} runs together" if len(pairs) > 1 else ""
     return Plot(name, title, plots.confusion_matrix(total, pairs[0][1], "Test set"), over)
@@ -305,11 +305,11 @@ def q2_toy(study: Study, runs: Runs) -> list[Item]:
 def q2_toy_measure(study: Study, runs: Runs) -> DataFrame:
     rows = []
     for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True):
-        _, data = opened(run)
-        net, (points, y) = initial(run).net.double(), data.splits["train"].all()
+        _, data = load_run(run)
+        net, (points, y) = load_initial_task(run).net.double(), data.splits["train"].all()
         x = data.transform(points).double()
         loss = F.cross_entropy(net(x), y, reduction="sum")
-        past = history(run).set_index("epoch")["train/loss"] * len(y)
+        past = read_history(run).set_index("epoch")["train/loss"] * len(y)
         weights = {name: p for name, p in zip(PARAMETERS, net.parameters(), strict=True) if name.startswith("W")}
         sums, means = gradient_errors(net, x, y), gradient_errors(net, x, y, divided_by=len(y))
         rows.append(
@@ -386,7 +386,7 @@ def q3(study: Study, runs: Runs) -> list[Item]:
     best = chosen(done, {"optimizer.lr": 0.009})
     if len(best):
         run = best["run"].iloc[0]
-        before, after = (image_weights(task.net) for task in (initial(run), opened(run)[0]))
+        before, after = (image_weights(task.net) for task in (load_initial_task(run), load_run(run)[0]))
         items += [
             epochs_beside("Training at 0.009", best, study.published["log"], ["train/accuracy", "train/loss"]),
             Plot("weights_before", "First-layer weights before training", plots.weight_images(before, title="")),
@@ -412,19 +412,19 @@ def q3_measure(study: Study, runs: Runs) -> DataFrame:
 
 def epochs_to(run: Path, accuracy: float) -> float:
     """The first epoch with that training accuracy, infinity where it is never reached."""
-    past = history(run)
+    past = read_history(run)
     reached = past["epoch"][past["train/accuracy"] >= accuracy]
     return float(reached.iloc[0]) if len(reached) else math.inf
 
 
 def late_sd(run: Path, epochs: int = 10) -> float:
     """How much the validation accuracy still jumps: its standard deviation over the last epochs."""
-    return float(history(run)["val/accuracy"].tail(epochs).std())
+    return float(read_history(run)["val/accuracy"].tail(epochs).std())
 
 
 def confused(run: Path, most: int = 10) -> str:
     """The pairs of classes that are confused most, one way or the other, as `0O 12, 1I 9`."""
-    counts, classes = confusion(run)
+    counts, classes = read_confusion(run)
     both = np.triu(counts + counts.T, 1)
     order = np.argsort(-both, axis=None, kind="stable")[:most]
     pairs = [divmod(int(at), len(classes)) for at in order]
@@ -514,7 +514,7 @@ def q5(study: Study, runs: Runs) -> list[Item]:
         printed = study.published["loss"].assign(**{"train/loss": study.published["loss"]["loss"] / 10800 * 1e4 / 1024})
         note = "The report's total of 10,800 images is divided by its 11 million pixels."
         items.append(epochs_beside("Mean squared error in training", report, printed, ["train/loss"], note))
-    task_of = {name: opened(rows["run"].iloc[0]) for name, rows in sets.items()}
+    task_of = {name: load_run(rows["run"].iloc[0]) for name, rows in sets.items()}
     items.append(Plot("reconstructions", "Validation images and what comes back", reconstructed(task_of)))
     return items
 
@@ -534,7 +534,7 @@ def reconstructed(networks: Mapping[str, Any]) -> Figure:
 
 def q5_measure(study: Study, runs: Runs) -> DataFrame:
     done = runs.done()
-    _, data = opened(done["run"].iloc[0])
+    _, data = load_run(done["run"].iloc[0])
     x = pixels(data, "val")
     back = through_pca(pixels(data, "train"), x)
     found = {"pca/psnr": psnr(back, x), "pca/psnr clipped": psnr(back.clamp(0, 1), x)}
@@ -586,10 +586,10 @@ def toy_by_hand_measure(study: Study, runs: Runs) -> DataFrame:
     """As `q2_toy_measure`; the gradients that are checked are those by hand."""
     rows = []
     for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True):
-        _, data = opened(run)
+        _, data = load_run(run)
         points, y = data.splits["train"].all()
         x = data.transform(points).double().numpy()
-        network = network_by_hand(initial(run).net.double())
+        network = network_by_hand(load_initial_task(run).net.double())
         sums = check_gradients(network, summed(softmax_cross_entropy), x, y.numpy())
         errors = dict(zip(PARAMETERS, sums, strict=True)) | {"total": sum(sums)}
         rows.append({"hash": hash_} | {f"gradient error {name}": error for name, error in errors.items()})
@@ -687,10 +687,7 @@ def q6_1_4(study: Study, runs: Runs) -> list[Item]:
     metrics = ["train/accuracy", "train/loss", "test/accuracy", "test/loss"]
     theirs = study.published["test"]
     others = DataFrame({"what": theirs["what"], "test accuracy": [written("accuracy", a) for a in theirs["accuracy"]]})
-    items: list[Item] = [
-        results("After the last epoch", runs, "block", metrics),
-        Table("Published", others),
-    ]
+    items: list[Item] = [results("After the last epoch", runs, "block", metrics), Table("Published", others)]
     everything = chosen(runs.done(), {"block": "all"})
     if len(everything):
         columns = ["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
@@ -725,7 +722,7 @@ def q6_2(study: Study, runs: Runs) -> list[Item]:
 
 def q6_2_measure(study: Study, runs: Runs) -> DataFrame:
     return DataFrame(
-        {"hash": hash_, "stuck epochs": stuck(history(run)["train/loss"], 17)}
+        {"hash": hash_, "stuck epochs": stuck(read_history(run)["train/loss"], 17)}
         for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True)
     )
 
@@ -833,7 +830,7 @@ def find_pages(names: Iterable[str]) -> dict[str, plots.Array]:
 
 def by_hands(run: Path) -> tuple[str, dict[str, list[plots.Array]]]:
     """TEXT, of the letters that there are, and pages with it, composed of the validation letters of a run's data."""
-    data, dark = opened(run)[1], open_reader(run).form.dark
+    data, dark = load_run(run)[1], open_reader(run).form.dark
     x, y = (values.numpy() for values in data.splits["val"].all())
     ink = 1 - x[:, 0] / 255 if dark else x[:, 0] / 255
     letters = {c: ink[y == k] for k, c in enumerate(data.classes) if (y == k).any()}
@@ -889,7 +886,9 @@ def missed_on(pages: Iterable[str], done: DataFrame) -> DataFrame:
     for page in pages:
         found = {title: by_block(done, f"{page}/{key}") for key, title in counts.items()}
         for name, context in by_block(done, f"{page} in context/accuracy").items():
-            row = {title: show(of_blocks[name].mean, of_blocks[name].sd, 1) for title, of_blocks in found.items()}
+            row = {
+                title: format_mean(of_blocks[name].mean, of_blocks[name].sd, 1) for title, of_blocks in found.items()
+            }
             rows.append({"page": page, "network": name, **row, "accuracy in context": written("accuracy", context)})
     return DataFrame(rows)
 
@@ -914,7 +913,7 @@ def printed_text(table: DataFrame, pages: Sequence[Mapping[str, Any]]) -> Verdic
     shown, off = [], []
     for page in pages:
         found, claimed = accuracy(page["truth"], page["printed"]), page["accuracy"]
-        shown.append(f"{page['page']} {written('accuracy', found)}, claimed {percent(claimed, digits=0)}")
+        shown.append(f"{page['page']} {written('accuracy', found)}, claimed {format_percent(claimed, digits=0)}")
         if abs(found - claimed) > 0.01:
             off.append(page["page"])
     said = f"not within a point on {', '.join(off)}" if off else "yes, within a point"

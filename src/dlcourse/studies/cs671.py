@@ -15,9 +15,9 @@ from torch import Tensor
 from dlcourse import plots
 from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.nets import Autoencoder
-from dlcourse.reports.page import Item, Plot, Table, percent, show
-from dlcourse.reports.tables import average, confusion, history
-from dlcourse.studies.runs import Runs, initial, opened
+from dlcourse.reports.page import Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
+from dlcourse.studies.runs import Runs, load_initial_task, load_run
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict
 from dlcourse.tasks import Reconstruct
@@ -84,7 +84,7 @@ def optimizers_measure(study: Study, runs: Runs) -> DataFrame:
     published = study.published["accuracy"].set_index(["hidden", "optimizer"])["epochs"]
     out = []
     for row in records(known):
-        losses = history(row["run"])["train/loss"].tolist()
+        losses = read_history(row["run"])["train/loss"].tolist()
         out.append(
             {"hash": row["hash"], "stops/change": stop_epoch(losses, "change")}
             | {f"stops/patience {p}": stop_epoch(losses, "improvement", patience=p) for p in PATIENCES}
@@ -102,7 +102,7 @@ def ae1_measure(study: Study, runs: Runs) -> DataFrame:
     known = with_names(runs.block("autoencoder").done())
     if not len(known):
         return DataFrame(columns=["hash"])
-    _, data = opened(known["run"].iloc[0])
+    _, data = load_run(known["run"].iloc[0])
     errors = pca_errors({split: pixels(data, split) for split in SPLITS}, sorted(set(known["units"])))
     return DataFrame(
         {"hash": row["hash"]} | {f"pca/{split}/loss": errors[row["units"]][split] for split in SPLITS}
@@ -119,7 +119,7 @@ def denoising_measure(study: Study, runs: Runs) -> DataFrame:
     for row in records(runs.done()):
         if row["block"].startswith("classifier"):
             continue
-        task, data = opened(row["run"])
+        task, data = load_run(row["run"])
         assert isinstance(task, Reconstruct)
         x = pixels(data, "test")
         varies = (pixels(data, "train").amax(0) > 0).numpy()
@@ -262,7 +262,8 @@ def means(table: DataFrame, by: Sequence[str], metric: str) -> dict[tuple[Any, .
     if not set(by) <= set(table.columns):
         return {}
     return {
-        tuple(row[k] for k in by): (row[metric], row[f"{metric} sd"]) for row in records(average(table, by, [metric]))
+        tuple(row[k] for k in by): (row[metric], row[f"{metric} sd"])
+        for row in records(aggregate_over_seeds(table, by, [metric]))
     }
 
 
@@ -287,7 +288,7 @@ def ruling(found: Sequence[Pair], tolerance: float, error: bool) -> Verdict:
 
 
 def number(mean: float, sd: float | None, error: bool) -> str:
-    return show(mean, sd, 5) if error else f"{percent(mean, sd)} %"
+    return format_mean(mean, sd, 5) if error else f"{format_percent(mean, sd)} %"
 
 
 def accuracies(
@@ -334,19 +335,19 @@ def noise_accuracies(
 
 def best_architecture(table: DataFrame, hidden: str, published: Rows) -> Verdict:
     """Whether an architecture has the best validation accuracy, as the mean over the optimizers."""
-    averages = average(with_names(table), ["hidden", "optimizer"], ["val/accuracy"])
+    averages = aggregate_over_seeds(with_names(table), ["hidden", "optimizer"], ["val/accuracy"])
     here = averages.pivot(index="hidden", columns="optimizer", values="val/accuracy")
     if here.isna().any(axis=None) or hidden not in here.index or len(here) < 2:
         return no_verdict("not every architecture has a finished run of every optimizer")
     theirs = DataFrame(published).pivot(index="hidden", columns="optimizer", values="val")
     overall = here.mean(axis=1).sort_values(ascending=False)
-    ranks = ", ".join(f"({name}) {percent(value)} %" for name, value in overall.items())
+    ranks = ", ".join(f"({name}) {format_percent(value)} %" for name, value in overall.items())
     evidence = (
         f"mean validation accuracy over the optimizers: {ranks}; it is the best with {leads(here, hidden)}; "
         f"in the report's own table with {leads(theirs, hidden)}"
     )
     sd = averages["val/accuracy sd"].max()
-    noise = "" if math.isnan(sd) else f"; another seed changes a cell by {percent(sd)} points (largest sd)"
+    noise = "" if math.isnan(sd) else f"; another seed changes a cell by {format_percent(sd)} points (largest sd)"
     return decide(overall.index[0] == hidden, evidence + noise)
 
 
@@ -466,7 +467,7 @@ def best_code(table: DataFrame, units: int, tolerance: float = 0.002) -> Verdict
     if units not in accuracy or len(accuracy) < 2 or any(map(math.isnan, accuracy.values())):
         return no_verdict("not every width has a finished classifier")
     top = max(accuracy, key=lambda width: accuracy[width])
-    listed = ", ".join(f"{width}: {percent(value)}" for width, value in accuracy.items())
+    listed = ", ".join(f"{width}: {format_percent(value)}" for width, value in accuracy.items())
     return decide(accuracy[top] - accuracy[units] <= tolerance, f"test accuracy in %: {listed}; best: {top}")
 
 
@@ -487,7 +488,9 @@ def error_rises(table: DataFrame, smaller: int, larger: int) -> Verdict:
     a, b = errors.get(smaller, math.nan), errors.get(larger, math.nan)
     if math.isnan(a + b):
         return no_verdict(f"no finished run with {smaller if math.isnan(a) else larger} units")
-    return decide(b > a, f"training MSE {show(a, None, 5)} with {smaller} units, {show(b, None, 5)} with {larger}")
+    return decide(
+        b > a, f"training MSE {format_mean(a, None, 5)} with {smaller} units, {format_mean(b, None, 5)} with {larger}"
+    )
 
 
 def above_validation(table: DataFrame, units: int, published: Sequence[float], tolerance: float = 0.1) -> Verdict:
@@ -499,7 +502,7 @@ def above_validation(table: DataFrame, units: int, published: Sequence[float], t
     if math.isnan(test + val):
         return no_verdict(f"no finished run with {units} units")
     theirs = published[0] / published[1]
-    ours = f"test MSE {show(test, None, 5)}, validation {show(val, None, 5)}: {test / val:.2f} times"
+    ours = f"test MSE {format_mean(test, None, 5)}, validation {format_mean(val, None, 5)}: {test / val:.2f} times"
     return decide(test / val > 1 + tolerance, f"{ours}; published {theirs:.2f} times")
 
 
@@ -509,13 +512,13 @@ def against_pca(table: DataFrame) -> Verdict:
     widths = [k for k in ours if k < 784 and not math.isnan(ours[k] + pca.get(k, math.nan))]
     if not widths:
         return no_verdict("no finished autoencoder")
-    listed = ", ".join(f"{k}: {show(ours[k], None, 5)} ({show(pca[k], None, 5)})" for k in widths)
+    listed = ", ".join(f"{k}: {format_mean(ours[k], None, 5)} ({format_mean(pca[k], None, 5)})" for k in widths)
     below = [str(k) for k in widths if ours[k] < pca[k]]
     evidence = f"test MSE, PCA's in brackets: {listed}; below PCA's with {', '.join(below) or 'no width'}"
     code, components = (by_width(table, name, "test/accuracy") for name in ("classifier", "pca"))
     both = [k for k in code if not math.isnan(code[k] + components.get(k, math.nan))]
     if both:
-        listed = ", ".join(f"{k}: {percent(code[k])} ({percent(components[k])})" for k in both)
+        listed = ", ".join(f"{k}: {format_percent(code[k])} ({format_percent(components[k])})" for k in both)
         evidence += f". Test accuracy on the codes in %: {listed}"
     return answered(evidence)
 
@@ -533,7 +536,7 @@ def rougher(table: DataFrame, rising: bool, column: str = "roughness") -> Verdic
     if set(NOISES) - set(rows["noise"]):
         return no_verdict("not every share of noise has a finished run")
     everywhere, inside = (
-        [show(means(rows, ["noise"], name)[noise,][0], None, 3) for noise in NOISES]
+        [format_mean(means(rows, ["noise"], name)[noise,][0], None, 3) for noise in NOISES]
         for name in (column, f"{column}/inside")
     )
     evidence = (
@@ -552,7 +555,7 @@ def denoises(table: DataFrame) -> Verdict:
         return no_verdict("not every share of noise has a finished run")
     found = {c: means(rows, ["noise"], c) for c in columns}
     parts = [
-        f"trained with {100 * noise:.0f} %: " + ", ".join(show(found[c][noise,][0], None, 4) for c in columns)
+        f"trained with {100 * noise:.0f} %: " + ", ".join(format_mean(found[c][noise,][0], None, 4) for c in columns)
         for noise in NOISES
     ]
     return answered(f"test MSE from images with 0, 20 and 40 % noise: {'; '.join(parts)}")
@@ -566,14 +569,14 @@ def optimizers(study: Study, runs: Runs) -> list[Item]:
     published = study.published["accuracy"]
     note = "In brackets: published. ± is the standard deviation over seeds, where there are several."
     items: list[Item] = [
-        architectures("Training accuracy, %", table, "train/accuracy", published, "train", percent, note),
-        architectures("Validation accuracy, %", table, "val/accuracy", published, "val", percent, note),
+        architectures("Training accuracy, %", table, "train/accuracy", published, "train", format_percent, note),
+        architectures("Validation accuracy, %", table, "val/accuracy", published, "val", format_percent, note),
         architectures("Epochs", table, "epochs", published, "epochs", whole, f"{note} VGD's are its budget."),
     ]
     if "stops/change" in table:
         items.append(stops(table, published))
     done = with_names(runs.done())
-    curves = {row["hash"]: thinned(history(row["run"])) for row in records(firsts(done, ["hidden", "optimizer"]))}
+    curves = {row["hash"]: thinned(read_history(row["run"])) for row in records(firsts(done, ["hidden", "optimizer"]))}
     for (hidden,), rows in groups(firsts(done, ["hidden", "optimizer"]), ["hidden"]):
         lines = {r["optimizer"]: xy(curves[r["hash"]], "train/loss") for r in records(in_order(rows))}
         figure = plots.superimposed(lines, f"Training loss, ({hidden})", log_x=True, log_y=True)
@@ -607,7 +610,7 @@ def architectures(
 
 
 def whole(mean: float | None, sd: float | None = None) -> str:
-    return show(mean, sd, 0)
+    return format_mean(mean, sd, 0)
 
 
 def stops(table: DataFrame, published: DataFrame) -> Table:
@@ -636,11 +639,11 @@ def measures(best: DataFrame, published: DataFrame) -> Table:
     rows = []
     for (name,), group in groups(best, ["optimizer"]):
         for split in SPLITS:
-            found = {n: percent(group[f"{split}/{n}"].mean(), group[f"{split}/{n}"].std()) for n in names}
-            at = percent(float(theirs.loc[name, split])) if name in theirs.index else ""
+            found = {n: format_percent(group[f"{split}/{n}"].mean(), group[f"{split}/{n}"].std()) for n in names}
+            at = format_percent(float(theirs.loc[name, split])) if name in theirs.index else ""
             times = {
                 "epochs": whole(group["epochs"].mean()),
-                "minutes": show(group["train_seconds"].mean() / 60, None, 1),
+                "minutes": format_mean(group["train_seconds"].mean() / 60, None, 1),
             }
             rows.append({"optimizer": name, "split": split, **found, "published": at, **times})
     return Table(f"Accuracy, precision, recall and F1 of ({BEST}), %", DataFrame(rows), "Published: the accuracy.")
@@ -695,7 +698,7 @@ def confusions(run: Path, what: str, name: str, splits: Sequence[str] = SPLITS) 
     for split in splits:
         title = f"Confusion matrix, {words[split]} set, {what}"
         out.append(
-            Plot(f"confusion_{name}_{split}", title, plots.confusion_matrix(*confusion(run, split), title=title))
+            Plot(f"confusion_{name}_{split}", title, plots.confusion_matrix(*read_confusion(run, split), title=title))
         )
     return out
 
@@ -704,8 +707,8 @@ def ae1(study: Study, runs: Runs) -> list[Item]:
     items = autoencoders(study, runs, drawn=(64, 256, 784, 1024))
     for units in (64, 784, 1024):
         for row in of_width(runs, "autoencoder", units):
-            task, _ = opened(row["run"])
-            before = weights(initial(row["run"])) if units == 64 else None
+            task, _ = load_run(row["run"])
+            before = weights(load_initial_task(row["run"])) if units == 64 else None
             items += weight_plots(weights(task), before, f"{units} units", f"{units}")
     return items
 
@@ -719,9 +722,11 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
     coders, classifiers = (with_names(runs.block(name).table) for name in ("autoencoder", "classifier"))
     published = study.published["results"].set_index("units")
     splits = [f"{split}/loss" for split in SPLITS]
-    averages = average(coders, ["units"], splits).set_index("units")
+    averages = aggregate_over_seeds(coders, ["units"], splits).set_index("units")
     accuracy = (
-        average(classifiers, ["units"], ["test/accuracy", "val/accuracy", "epochs"]) if len(classifiers) else None
+        aggregate_over_seeds(classifiers, ["units"], ["test/accuracy", "val/accuracy", "epochs"])
+        if len(classifiers)
+        else None
     )
     accuracy = DataFrame() if accuracy is None else accuracy.set_index("units")
     components = by_width(runs.table, "pca", "test/accuracy") if "pca" in set(runs.table["block"]) else {}
@@ -730,18 +735,18 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
         theirs = published.loc[k] if k in published.index else {}
         row: dict[str, Any] = {"units": str(k)}
         for split in SPLITS:
-            row[f"MSE {split}"] = show(averages.loc[k, f"{split}/loss"], averages.loc[k, f"{split}/loss sd"], 5)
+            row[f"MSE {split}"] = format_mean(averages.loc[k, f"{split}/loss"], averages.loc[k, f"{split}/loss sd"], 5)
             if split in theirs:
-                row[f"MSE {split}"] += f" ({show(theirs[split], None, 5)})"
+                row[f"MSE {split}"] += f" ({format_mean(theirs[split], None, 5)})"
         if "pca/test/loss" in coders:
-            row["PCA, MSE test"] = show(coders.loc[coders["units"] == k, "pca/test/loss"].mean(), None, 5)
+            row["PCA, MSE test"] = format_mean(coders.loc[coders["units"] == k, "pca/test/loss"].mean(), None, 5)
         if k in accuracy.index:
             found = accuracy.loc[k]
-            row["accuracy test, %"] = f"{percent(found['test/accuracy'], found['test/accuracy sd'])}"
-            row["accuracy test, %"] += f" ({percent(theirs['accuracy'])})" if "accuracy" in theirs else ""
+            row["accuracy test, %"] = f"{format_percent(found['test/accuracy'], found['test/accuracy sd'])}"
+            row["accuracy test, %"] += f" ({format_percent(theirs['accuracy'])})" if "accuracy" in theirs else ""
             row["its epochs"] = whole(found["epochs"]) + (f" ({whole(theirs['epochs'])})" if "epochs" in theirs else "")
         if components:
-            row["on PCA codes, %"] = percent(components.get(k, math.nan))
+            row["on PCA codes, %"] = format_percent(components.get(k, math.nan))
         rows.append(row)
     items: list[Item] = [
         Table(
@@ -770,7 +775,7 @@ def autoencoders(study: Study, runs: Runs, drawn: Sequence[int]) -> list[Item]:
 
 
 def losses(rows: DataFrame, name: str, title: str, y_label: str) -> Plot:
-    lines = {f"{row['units']}": xy(history(row["run"]), "train/loss") for row in records(rows)}
+    lines = {f"{row['units']}": xy(read_history(row["run"]), "train/loss") for row in records(rows)}
     return Plot(name, title, plots.superimposed(lines, title, y_label=y_label, log_y=True))
 
 
@@ -786,7 +791,7 @@ def reconstructed(done: DataFrame, widths: Sequence[int]) -> list[Item]:
     rows: dict[str, Array] = {}
     names: list[str] = []
     for row in records(done[done["units"].isin(widths)]):
-        task, data = opened(row["run"])
+        task, data = load_run(row["run"])
         assert isinstance(task.net, Autoencoder)
         x, names = one_of_each(data, "test")
         rows.setdefault("original", x.numpy())
@@ -837,15 +842,15 @@ def denoising(study: Study, runs: Runs) -> list[Item]:
         of = table[(table["block"] == classifiers[name]) & (table["noise"] == noise)]
         row = {"noise": described(noise, name)}
         for split in SPLITS:
-            row[f"MSE {split}"] = show(group[f"{split}/loss"].mean(), group[f"{split}/loss"].std(), 5)
+            row[f"MSE {split}"] = format_mean(group[f"{split}/loss"].mean(), group[f"{split}/loss"].std(), 5)
         for split in SPLITS:
             noisy = group.get(f"{split}/noisy_loss", Series(dtype=float))
-            row[f"MSE {split}, noisy"] = show(noisy.mean(), noisy.std(), 5)
+            row[f"MSE {split}, noisy"] = format_mean(noisy.mean(), noisy.std(), 5)
         for split in SPLITS:
             accuracy = of.get(f"{split}/accuracy", Series(dtype=float))
-            row[f"accuracy {split}, %"] = percent(accuracy.mean(), accuracy.std())
+            row[f"accuracy {split}, %"] = format_percent(accuracy.mean(), accuracy.std())
             if name == "denoising" and noise in published.index and split in published:
-                row[f"accuracy {split}, %"] += f" ({percent(published.loc[noise, split], None, 1)})"
+                row[f"accuracy {split}, %"] += f" ({format_percent(published.loc[noise, split], None, 1)})"
         rows.append(row)
     items: list[Item] = [
         Table(
@@ -859,13 +864,13 @@ def denoising(study: Study, runs: Runs) -> list[Item]:
         items.append(cross_table(coders, crossed))
     done = with_names(runs.done())
     done = firsts(done[~done["block"].str.startswith("classifier")], ["block", "noise"])
-    lines = {described(r["noise"], r["block"]): xy(history(r["run"]), "train/loss") for r in records(done)}
+    lines = {described(r["noise"], r["block"]): xy(read_history(r["run"]), "train/loss") for r in records(done)}
     title = "Training error of the autoencoders"
     items.append(Plot("losses", title, plots.superimposed(lines, title, y_label="MSE", log_y=True)))
     for run in records(done[done["block"] == "denoising"]):
         items += denoised(run["run"], run["noise"])
     for run in records(done[done["block"] != "clipped"]):
-        task, _ = opened(run["run"])
+        task, _ = load_run(run["run"])
         items += weight_plots(weights(task), None, described(run["noise"], run["block"]), f"{100 * run['noise']:.0f}")
     known_classifiers = with_names(runs.block("classifier").done())
     if len(known_classifiers):
@@ -883,11 +888,12 @@ def cross_table(coders: DataFrame, crossed: Sequence[str]) -> Table:
     rows = []
     for (name, noise), group in groups(coders, ["block", "noise"]):
         errors = {
-            f"MSE from {100 * n:.0f} %": show(group[c].mean(), None, 5) for n, c in zip(NOISES, crossed, strict=True)
+            f"MSE from {100 * n:.0f} %": format_mean(group[c].mean(), None, 5)
+            for n, c in zip(NOISES, crossed, strict=True)
         }
         rough = {
-            "roughness": show(group["roughness"].mean(), None, 3),
-            "inside": show(group["roughness/inside"].mean(), None, 3),
+            "roughness": format_mean(group["roughness"].mean(), None, 3),
+            "inside": format_mean(group["roughness/inside"].mean(), None, 3),
         }
         rows.append({"trained with": described(noise, name), **errors, **rough})
     return Table(
@@ -902,7 +908,7 @@ def cross_table(coders: DataFrame, crossed: Sequence[str]) -> Table:
 @torch.no_grad()
 def denoised(run: Path, noise: float) -> list[Item]:
     """One image of each class of each split: as it is, with noise, and as it comes back."""
-    task, data = opened(run)
+    task, data = load_run(run)
     assert isinstance(task, Reconstruct)
     out: list[Item] = []
     for split in SPLITS:

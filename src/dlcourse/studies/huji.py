@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dlcourse import plots
 from dlcourse.data.module import DataModule
-from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
-from dlcourse.reports.tables import history, refuse_other_protocol
+from dlcourse.reports.page import GAP, Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.tables import read_history, refuse_other_protocol
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, opened
+from dlcourse.studies.runs import Runs, load_run
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, beaten, decide, no_verdict, refuted
 
@@ -42,17 +42,17 @@ def over(known: DataFrame, metric: str) -> tuple[float, float]:
 
 
 def number(known: DataFrame, metric: str, digits: int = 4) -> str:
-    return show(*over(known, metric), digits)
+    return format_mean(*over(known, metric), digits)
 
 
 def in_percent(known: DataFrame, metric: str) -> str:
     """`97.93 ± 0.12 %`."""
-    return f"{percent(*over(known, metric))} %"
+    return f"{format_percent(*over(known, metric))} %"
 
 
 def mean_curve(known: DataFrame, metric: str) -> tuple[list[float], list[float], list[float]]:
     """Epochs, and mean and deviation of a metric over the histories of runs of one length."""
-    found = DataFrame({i: history(run).set_index("epoch")[metric] for i, run in enumerate(known["run"])})
+    found = DataFrame({i: read_history(run).set_index("epoch")[metric] for i, run in enumerate(known["run"])})
     return found.index.tolist(), found.mean(axis=1).tolist(), found.std(axis=1).fillna(0).tolist()
 
 
@@ -87,7 +87,7 @@ def toy_functions_measure(study: Study, runs: Runs) -> DataFrame:
         drawn = (row["data.function"], row["data.draw"])
         own = row["block"] in SETTINGS
         if own or drawn not in targets:
-            task, data = opened(row["run"])
+            task, data = load_run(row["run"])
             targets.setdefault(drawn, data.splits["test"].all()[1].double())
         y = targets[drawn]
         weights = sum(float(w.detach().square().sum()) for w in task.parameters()) if own else np.nan
@@ -141,7 +141,7 @@ def own_curves(done: DataFrame) -> list[Item]:
         shown = shown[shown["seed"] == shown["seed"].min()]
         columns: dict[str, list[float]] = {}
         for function, run in zip(shown["data.function"], shown["run"], strict=True):
-            read = history(run)
+            read = read_history(run)
             thin = read.iloc[:: max(len(read) // 400, 1)]
             columns["epoch"] = thin["epoch"].tolist()
             columns |= {f"{stage}/{function}": thin[f"{stage}/loss"].tolist() for stage in ("train", "val")}
@@ -163,7 +163,7 @@ def own_table(done: DataFrame) -> DataFrame:
                     "train loss": number(group, "train/loss"),
                     "test loss": number(group, "test/loss"),
                     "penalty": number(group, "penalty"),
-                    "noise floor": show(group["floor"].mean()),
+                    "noise floor": format_mean(group["floor"].mean()),
                     "starts": len(group),
                 }
             )
@@ -181,7 +181,7 @@ def converged_table(done: DataFrame) -> DataFrame:
                     "model": name,
                     "test loss": number(best, "test/loss"),
                     "times the noise floor": number(best, "times", 1),
-                    "variance left, %": percent(*over(best, "left")),
+                    "variance left, %": format_percent(*over(best, "left")),
                     "draws": len(best),
                 }
             )
@@ -207,7 +207,7 @@ def converged(table: DataFrame, blocks: Sequence[str]) -> Verdict | None:
 
 
 def in_floors(best: DataFrame) -> str:
-    left = percent(*over(best, "left"))
+    left = format_percent(*over(best, "left"))
     return f"{number(best, 'times', 1)} times the noise floor ({left} % of the variance)"
 
 
@@ -239,7 +239,7 @@ def linear_learns_only(table: DataFrame, report: str) -> Verdict:
         return none
     found = {f: best_starts(table, "linear", f)["times"] for f in FUNCTIONS}
     holds = all((times <= ZERO if f == "linear" else times > FAR).all() for f, times in found.items())
-    shown = ", ".join(f"{f} {show(times.mean(), digits=1)}" for f, times in found.items())
+    shown = ", ".join(f"{f} {format_mean(times.mean(), digits=1)}" for f, times in found.items())
     return decide(
         holds, f"test loss in times of the noise floor: {shown}; in the report's setting: {floors(table, own)}"
     )
@@ -262,7 +262,7 @@ def bias_helps(table: DataFrame) -> Verdict:
         return none
     texts = []
     for function in FUNCTIONS:
-        losses = [show(best_starts(table, block, function)["test/loss"].mean()) for block in CONVERGED]
+        losses = [format_mean(best_starts(table, block, function)["test/loss"].mean()) for block in CONVERGED]
         texts.append("{}: {} without, {} with it, the convnet {}".format(function, *losses))
     return answered("test loss, " + "; ".join(texts))
 
@@ -277,7 +277,7 @@ def depends_on_start(table: DataFrame, block: str) -> Verdict:
     if starts.size().min() < 2:
         return no_verdict("it needs two starts or more")
     ranges = losses.groupby(known["data.function"], sort=False).agg(["min", "max"])
-    texts = [f"{function} {show(low)} to {show(high)}" for function, (low, high) in ranges.T.items()]
+    texts = [f"{function} {format_mean(low)} to {format_mean(high)}" for function, (low, high) in ranges.T.items()]
     holds = bool((starts.max() >= 2 * starts.min()).any())
     return decide(holds, f"test loss over {starts.size().max()} starts: " + ", ".join(texts))
 
@@ -292,7 +292,7 @@ def own_settings(table: DataFrame) -> Verdict:
 def floors(table: DataFrame, block: str) -> str:
     known = of(table, block)
     times = (known["test/loss"] / known["floor"]).groupby(known["data.function"], sort=False).mean()
-    return ", ".join(f"{function} {show(value, digits=1)}" for function, value in times.items())
+    return ", ".join(f"{function} {format_mean(value, digits=1)}" for function, value in times.items())
 
 
 # --- mnist -----------------------------------------------------------------------------------------------------------
@@ -313,9 +313,9 @@ def mnist(study: Study, runs: Runs) -> list[Item]:
                 {
                     "report": report,
                     "network": name,
-                    "train accuracy, %": percent(*over(known, "train/accuracy")),
+                    "train accuracy, %": format_percent(*over(known, "train/accuracy")),
                     "published": at_least(reported.get("train", np.nan)),
-                    "test accuracy, %": percent(*over(known, "test/accuracy")),
+                    "test accuracy, %": format_percent(*over(known, "test/accuracy")),
                     "published, test": at_least(reported.get("test", np.nan)),
                     "test loss": number(known, "test/loss"),
                     "epochs": known["epochs"].max() if len(known) else GAP,
@@ -416,7 +416,7 @@ def lr_sweep_measure(study: Study, runs: Runs) -> DataFrame:
     """
     rows = []
     for _, row in runs.done().iterrows():
-        epochs = history(row["run"])
+        epochs = read_history(row["run"])
         accuracy = epochs["val/accuracy"]
         above = np.flatnonzero(accuracy >= COLLAPSED)
         first_bad = int(above[-1]) + 1 if len(above) else 0
@@ -443,9 +443,9 @@ def lr_sweep(study: Study, runs: Runs) -> list[Item]:
         shown = DataFrame(
             {
                 "learning rate": [f"{lr:g}" for lr in known["optimizer.lr"]],
-                "train accuracy, %": [percent(v) for v in known["train/accuracy"]],
-                "test accuracy, %": [percent(v) for v in known["test/accuracy"]],
-                "best epoch's, %": [percent(v) for v in known["highest"]],
+                "train accuracy, %": [format_percent(v) for v in known["train/accuracy"]],
+                "test accuracy, %": [format_percent(v) for v in known["test/accuracy"]],
+                "best epoch's, %": [format_percent(v) for v in known["highest"]],
                 "train loss": known["train/loss"],
                 "test loss": known["test/loss"],
                 "no number from epoch": [GAP if np.isnan(v) else int(v) for v in known["diverged"]],
@@ -458,7 +458,7 @@ def lr_sweep(study: Study, runs: Runs) -> list[Item]:
             for metric in ("accuracy", "loss"):
                 curves = {}
                 for lr, run in zip(known["optimizer.lr"], known["run"], strict=True):
-                    epochs = history(run).head(int(short))
+                    epochs = read_history(run).head(int(short))
                     curves[f"{lr:g}"] = (epochs["epoch"].to_numpy(), epochs[f"{stage}/{metric}"].to_numpy())
                 title = f"{split} {metric} by learning rate: {name}"
                 drawn = plots.superimposed(curves, title, y_label=metric, log_y=metric == "loss")
@@ -485,7 +485,7 @@ def best_rate(table: DataFrame, network: str, lr: float) -> Verdict:
         return none
     known = sweep(table, network)
     best = known["optimizer.lr"].iloc[known["test/accuracy"].argmax()]
-    shown = [f"{r:g} {percent(v)} %" for r, v in zip(known["optimizer.lr"], known["test/accuracy"], strict=True)]
+    shown = [f"{r:g} {format_percent(v)} %" for r, v in zip(known["optimizer.lr"], known["test/accuracy"], strict=True)]
     return decide(bool(np.isclose(best, lr)), "test accuracy at each rate: " + ", ".join(shown))
 
 
@@ -494,7 +494,9 @@ def no_convergence(table: DataFrame, network: str, lr: float) -> Verdict:
     run = rate(table, network, lr)
     if isinstance(run, Verdict):
         return run
-    return decide(run["test/accuracy"] < COLLAPSED, f"test accuracy {percent(run['test/accuracy'])} %{nan_from(run)}")
+    return decide(
+        run["test/accuracy"] < COLLAPSED, f"test accuracy {format_percent(run['test/accuracy'])} %{nan_from(run)}"
+    )
 
 
 def slow(table: DataFrame, network: str, lr: float) -> Verdict:
@@ -504,7 +506,7 @@ def slow(table: DataFrame, network: str, lr: float) -> Verdict:
         return run
     known = sweep(table, network)
     best = known.iloc[known["test/accuracy"].argmax()]
-    end, first = percent(run["test/accuracy"]), percent(best["first"])
+    end, first = format_percent(run["test/accuracy"]), format_percent(best["first"])
     fast = f"{best['optimizer.lr']:g} has {first} % after the first"
     evidence = f"test accuracy {end} % after {run['epochs']:.0f} epochs, where the rate {fast}"
     return decide(run["test/accuracy"] < best["first"], evidence)
@@ -532,9 +534,9 @@ def drops(table: DataFrame, network: str, lr: float, epoch: int) -> Verdict:
         if run["epochs"] < epoch + 10:
             return no_verdict(f"no drop in {run['epochs']:.0f} epochs, the report's is around epoch {epoch}")
         return refuted(
-            f"no drop in {run['epochs']:.0f} epochs: test accuracy {percent(run['test/accuracy'])} % at the end"
+            f"no drop in {run['epochs']:.0f} epochs: test accuracy {format_percent(run['test/accuracy'])} % at the end"
         )
-    evidence = f"it drops at epoch {run['collapsed']:.0f}, to {percent(run['test/accuracy'])} %{nan_from(run)}"
+    evidence = f"it drops at epoch {run['collapsed']:.0f}, to {format_percent(run['test/accuracy'])} %{nan_from(run)}"
     return decide(abs(run["collapsed"] - epoch) <= 10 and run["test/accuracy"] < 0.01, evidence)
 
 
@@ -543,7 +545,11 @@ def constant_zero(table: DataFrame, network: str, lr: float) -> Verdict:
     if isinstance(run, Verdict):
         return run
     constant = run["lowest"] == run["highest"]
-    level = percent(run["lowest"]) if constant else f"{percent(run['lowest'])} to {percent(run['highest'])}"
+    level = (
+        format_percent(run["lowest"])
+        if constant
+        else f"{format_percent(run['lowest'])} to {format_percent(run['highest'])}"
+    )
     evidence = f"{'constant' if constant else 'not constant'}, at {level} %{nan_from(run)}"
     return decide(bool(constant and run["highest"] < 0.01), evidence)
 
@@ -604,13 +610,13 @@ def autoencoder_pca_measure(study: Study, runs: Runs) -> DataFrame:
     first = of(encoders, "first", "second", "second_long")
     if not len(first):
         return DataFrame(columns=MEASURES)
-    _, data = opened(first["run"].iloc[0])
+    _, data = load_run(first["run"].iloc[0])
     train, test, y = pixels(data, "train"), pixels(data, "test"), data.splits["test"].y
     judge = of(done, "judge")
-    classify = opened(judge["run"].iloc[0])[0].net if len(judge) else None
+    classify = load_run(judge["run"].iloc[0])[0].net if len(judge) else None
     rows = []
     for _, row in encoders.iterrows():
-        net: Any = PCA(train) if row["block"] == "pca_knn" else opened(row["run"])[0].net
+        net: Any = PCA(train) if row["block"] == "pca_knn" else load_run(row["run"])[0].net
         codes, rebuilt = net.encode(train), net.decode(net.encode(test))
         found: dict[str, Any] = {
             "hash": row["hash"],
@@ -666,11 +672,11 @@ def code_table(study: Study, done: DataFrame) -> DataFrame:
                     "code": name,
                     "seed": GAP if code == "pca" else row["seed"],
                     "epochs": GAP if code == "pca" else row["epochs"],
-                    "test MSE": show(row["mse"]),
-                    "nearest neighbours, %": percent(probes.get("knn")),
-                    "linear classifier, %": percent(probes.get("linear")),
-                    "recognised, %": percent(row["recognised"]),
-                    "agreement, %": percent(row["agreement"]),
+                    "test MSE": format_mean(row["mse"]),
+                    "nearest neighbours, %": format_percent(probes.get("knn")),
+                    "linear classifier, %": format_percent(probes.get("linear")),
+                    "recognised, %": format_percent(row["recognised"]),
+                    "agreement, %": format_percent(row["agreement"]),
                     "decoded of 10": row["decoded"],
                     "published": published.get(code),
                     "dead units": row["dead"],
@@ -693,7 +699,7 @@ def pictures(done: DataFrame) -> list[Item]:
         known = of(done, code)
         if len(known):
             best = known.sort_values(["dead", "test/loss"]).iloc[0]
-            task, data = opened(best["run"])
+            task, data = load_run(best["run"])
             nets[f"{CODES[code]}, seed {best['seed']}"] = task.net
     train = pixels(data, "train")
     nets["PCA"] = PCA(train)
@@ -794,9 +800,9 @@ def learns(table: DataFrame, block: str, functions: Sequence[str]) -> Verdict:
     left = {f: best_starts(table, block, f)["left"] for f in FUNCTIONS}
     learned = [f for f, shares in left.items() if (shares < LEARNED).all()]
     starts = int(of(table, block).groupby(["data.function", "data.draw"]).size().max())
-    shown = ", ".join(f"{f} {percent(shares.mean())} %" for f, shares in left.items())
+    shown = ", ".join(f"{f} {format_percent(shares.mean())} %" for f, shares in left.items())
     return decide(
         learned == list(functions),
         f"of the variance of the test targets the best of {starts} runs leaves: {shown}; learned is less than "
-        f"{percent(LEARNED, digits=0)} %",
+        f"{format_percent(LEARNED, digits=0)} %",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlcourse.core.errors import InputError
 from dlcourse.plots import smaller
-from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escaped, md_table, verdict_word
+from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load, names
 from dlcourse.studies.verdict import Verdict, no_verdict
@@ -125,9 +125,9 @@ def index(found: Sequence[Found]) -> str:
     rows = [
         [
             link(study),
-            escaped(f.text),
-            f"**{verdict_word(f.verdict.kind)}**",
-            escaped(textwrap.shorten(f.verdict.evidence, EVIDENCE, placeholder=" …")),
+            escape_markdown(f.text),
+            f"**{label_verdict(f.verdict.kind)}**",
+            escape_markdown(textwrap.shorten(f.verdict.evidence, EVIDENCE, placeholder=" …")),
         ]
         for study in found
         for f in study.findings
@@ -139,9 +139,9 @@ def index(found: Sequence[Found]) -> str:
         "A claim is *reproduced* where it holds here too, *beaten* where its figure is exceeded by more than the "
         "noise, *refuted* where it doesn't hold, *not comparable* where data or weights are not the published ones. "
         "A question is one that the report leaves open.",
-        md_table(["study", "claim", "verdict", "evidence"], rows),
+        markdown_table(["study", "claim", "verdict", "evidence"], rows),
     ]
-    notes = [f"- {link(study)}: {escaped(sentence)}" for study in found for sentence in study.banner]
+    notes = [f"- {link(study)}: {escape_markdown(sentence)}" for study in found for sentence in study.banner]
     if notes:
         parts += ["## Notes", "\n".join(notes)]
     return "\n\n".join(parts) + "\n"
@@ -153,8 +153,10 @@ def summary(found: Sequence[Found], where: str) -> str:
     rows = []
     for study in found:
         count = kinds([study])
-        rows.append([link(study, f"{where}/"), escaped(study.title), *(str(count[kind] or "") for kind in total)])
-    table = md_table(["study", "what", *map(verdict_word, total)], rows, [False, False, *[True] * len(total)])
+        rows.append(
+            [link(study, f"{where}/"), escape_markdown(study.title), *(str(count[kind] or "") for kind in total)]
+        )
+    table = markdown_table(["study", "what", *map(label_verdict, total)], rows, [False, False, *[True] * len(total)])
     sentence = f"{total.total()} claims and questions: {counts(found)}."
     return f"{sentence} [Every claim with its evidence]({where}/{INDEX}).\n\n{table}"
 

@@ -12,10 +12,10 @@ from pandas import DataFrame, Series
 from torch import Tensor, nn
 
 from dlcourse import plots
-from dlcourse.reports.page import GAP, Item, Plot, Table, percent, show
-from dlcourse.reports.tables import average, history, steps
+from dlcourse.reports.page import GAP, Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.tables import aggregate_over_seeds, read_history, read_steps
 from dlcourse.studies import twins
-from dlcourse.studies.runs import Runs, initial, opened
+from dlcourse.studies.runs import Runs, load_initial_task, load_run
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide, no_verdict
 
@@ -34,12 +34,12 @@ def of(table: DataFrame, block: str) -> DataFrame:
 
 def mean(values: Series, digits: int = 4) -> str:
     """`0.2973 ± 0.0012`, over the runs; without ± where they all have one value."""
-    return show(values.mean(), values.std() or None, digits)
+    return format_mean(values.mean(), values.std() or None, digits)
 
 
 def in_percent(values: Series) -> str:
     """`91.62 ± 0.11`, over the runs."""
-    return percent(values.mean(), values.std())
+    return format_percent(values.mean(), values.std())
 
 
 def curve(rows: DataFrame, metric: str) -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ def logistic_measure(study: Study, runs: Runs) -> DataFrame:
     """
     rows = []
     for _, row in runs.done().iterrows():
-        read = history(row["run"])
+        read = read_history(row["run"])
         accuracy = read["val/accuracy"]
         late = read["step"] > SETTLED
         batch = (read["step"] - 1) % PASS
@@ -96,7 +96,7 @@ def logistic(study: Study, runs: Runs) -> list[Item]:
         known = of(done, block)
         if not len(known):
             continue
-        curves[name] = curve(history(known["run"].iloc[0]), "val/accuracy")
+        curves[name] = curve(read_history(known["run"].iloc[0]), "val/accuracy")
         at = passes_of(known)
         rows.append(
             {
@@ -130,8 +130,8 @@ def logistic(study: Study, runs: Runs) -> list[Item]:
 
 
 def fixed_order(run: Path) -> list[Item]:
-    read = history(run)
-    each = {"loss": steps(run), "accuracy": read}
+    read = read_history(run)
+    each = {"loss": read_steps(run), "accuracy": read}
     notes = {
         "loss": "Train: each step's batch. The same 31 batches come round again and again.",
         "accuracy": "Train: the six batches since the last evaluation; the course takes the whole training set.",
@@ -172,7 +172,7 @@ def shuffling_halves(table: DataFrame) -> Verdict:
     return decide(
         bool(half >= RELIABLY * len(at)),
         f"fixed order stops in pass {end:.0f}; of {len(at)} draws {half} stop by half of that and {(at < end).sum()} "
-        f"before it, on average at {percent(at.mean() / end, digits=0)} % of it",
+        f"before it, on average at {format_percent(at.mean() / end, digits=0)} % of it",
     )
 
 
@@ -190,9 +190,9 @@ def spikes(table: DataFrame) -> Verdict:
             return none
     fixed, shuffled = of(table, FIXED).iloc[0], of(table, SHUFFLED)["spike"]
     return answered(
-        f"in fixed order from one batch, number {fixed['worst batch']:.0f} of a pass: {percent(fixed['after it'])} % "
-        f"right after it, {percent(fixed['elsewhere'])} % after the others; the largest spike is "
-        f"{percent(fixed['spike'])} points in fixed order, {in_percent(shuffled)} (at most {percent(shuffled.max())}) "
+        f"in fixed order from one batch, number {fixed['worst batch']:.0f} of a pass: {format_percent(fixed['after it'])} % "
+        f"right after it, {format_percent(fixed['elsewhere'])} % after the others; the largest spike is "
+        f"{format_percent(fixed['spike'])} points in fixed order, {in_percent(shuffled)} (at most {format_percent(shuffled.max())}) "
         f"shuffled"
     )
 
@@ -215,7 +215,7 @@ def softmax_measure(study: Study, runs: Runs) -> DataFrame:
     """Of each run the curves at some steps and at the end, and where the validation loss is lowest; means of WINDOW."""
     rows = []
     for _, row in runs.done().iterrows():
-        smooth = history(row["run"]).set_index("step")[list(CURVES)].rolling(WINDOW).mean()
+        smooth = read_history(row["run"]).set_index("step")[list(CURVES)].rolling(WINDOW).mean()
         known = smooth["val/loss"].dropna()
         found = {"hash": row["hash"], "lowest": known.min(), "lowest at": known.idxmin() if len(known) else np.nan}
         for at in POINTS:
@@ -255,7 +255,7 @@ def softmax(study: Study, runs: Runs) -> list[Item]:
     items: list[Item] = [Table("Along the way", DataFrame(rows), note)]
     long = of(done, "long")
     if len(long):
-        read = history(long["run"].iloc[0])
+        read = read_history(long["run"].iloc[0])
         for metric, limits in (("loss", (0.2, 0.6)), ("accuracy", (0.86, 0.95))):
             curves = {stage: curve(read, f"{stage}/{metric}") for stage in ("train", "val")}
             levels = {"published val": float(solution[f"val_{metric}"])}
@@ -267,7 +267,7 @@ def softmax(study: Study, runs: Runs) -> list[Item]:
 
 def way(known: DataFrame, metric: str, step: int) -> str:
     start, end = (known[f"{metric} at {at}"].mean() for at in (step, "end"))
-    return f"from {show(start)} to {show(end)}"
+    return f"from {format_mean(start)} to {format_mean(end)}"
 
 
 def overfits(table: DataFrame, step: int) -> Verdict:
@@ -289,11 +289,14 @@ def rises_or_widens(table: DataFrame, step: int) -> Verdict:
     if none := missing(known, "long", [*points, "lowest", "lowest at"]):
         return none
     above = (known["val/loss at end"] - known["lowest"]).mean()
-    gaps = [percent((known[f"train/accuracy at {at}"] - known[f"val/accuracy at {at}"]).mean()) for at in (step, "end")]
+    gaps = [
+        format_percent((known[f"train/accuracy at {at}"] - known[f"val/accuracy at {at}"]).mean())
+        for at in (step, "end")
+    ]
     rises = above > RISES * known["lowest"].mean()
     return answered(
         f"{'it rises' if rises else 'only the gap widens'}: over 200 passes the lowest validation loss is "
-        f"{mean(known['lowest'])}, at step {mean(known['lowest at'], 0)}, and the last is {show(above)} above it; "
+        f"{mean(known['lowest'])}, at step {mean(known['lowest at'], 0)}, and the last is {format_mean(above)} above it; "
         f"the gap in accuracy goes from {gaps[0]} to {gaps[1]} points (n = {len(known)})"
     )
 
@@ -342,12 +345,12 @@ def l2_measure(study: Study, runs: Runs) -> DataFrame:
     found: dict[float, dict[str, float]] = {0.0: {}}  # without a penalty there need be no minimum
     rows = []
     for _, row in runs.done().iterrows():
-        task, data = opened(row["run"])
+        task, data = load_run(row["run"])
         x, y = data.splits["train"].all()
         x = data.transform(x)
         decay = float(row[DECAY])
         if decay not in found:
-            found[decay] = lowest(initial(row["run"]).net, x, y, decay)
+            found[decay] = lowest(load_initial_task(row["run"]).net, x, y, decay)
         with torch.no_grad():
             norm = sum(float(w.square().sum()) for w in task.parameters())
             objective = float(F.cross_entropy(task(x), y)) + decay / 2 * norm
@@ -386,10 +389,10 @@ def lowest(net: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, floa
 
 def l2(study: Study, runs: Runs) -> list[Item]:
     done = runs.done()
-    means = average(done, [DECAY], list(COLUMNS)).sort_values(DECAY, ignore_index=True)
+    means = aggregate_over_seeds(done, [DECAY], list(COLUMNS)).sort_values(DECAY, ignore_index=True)
     frame = DataFrame({"λ": [f"{decay:g}" for decay in means[DECAY]]})
     for metric, column in COLUMNS.items():
-        write = percent if column.endswith("%") else show
+        write = format_percent if column.endswith("%") else format_mean
         frame[column] = [write(m, sd or None) for m, sd in zip(means[metric], means[f"{metric} sd"], strict=True)]
     frame["runs"] = means["runs"]
     note = (
@@ -400,14 +403,14 @@ def l2(study: Study, runs: Runs) -> list[Item]:
     first = done[done["seed"] == done["seed"].min()].set_index(DECAY)["run"]
     for decay in (0.0, 2.0):
         if decay in first:
-            layer = opened(first[decay])[0].net.first_layer
+            layer = load_run(first[decay])[0].net.first_layer
             assert isinstance(layer, nn.Linear)
             images = layer.weight.detach().reshape(-1, 28, 28).numpy()
             title = f"The weights of the ten digits, λ = {decay:g}"
             drawn = plots.weight_images(images, columns=5, title=title)
             items.append(Plot(f"weights_{decay:g}", f"{title} (task 4b)", drawn))
     for year, decays in YEARS.items():
-        curves = {f"λ = {d:g}": curve(history(first[d]), "val/accuracy") for d in decays if d in first}
+        curves = {f"λ = {d:g}": curve(read_history(first[d]), "val/accuracy") for d in decays if d in first}
         if curves:
             title = f"Validation accuracy, the λ of {year}"
             drawn = plots.superimposed(curves, title, "step", "accuracy", y_limits=(0.7, 0.93))
@@ -426,17 +429,17 @@ def l2(study: Study, runs: Runs) -> list[Item]:
 def at_decay(table: DataFrame, decay: float, metrics: Sequence[str]) -> Series | Verdict:
     """Means over the seeds of one λ."""
     known = table[table[DECAY] == decay]
-    return missing(known, f"λ = {decay:g}", metrics) or average(known, [DECAY], metrics).iloc[0]
+    return missing(known, f"λ = {decay:g}", metrics) or aggregate_over_seeds(known, [DECAY], metrics).iloc[0]
 
 
 def by_decay(table: DataFrame, metrics: Sequence[str]) -> DataFrame | Verdict:
     """Means over seeds, a row a λ, the lowest first."""
     found = missing(table, "every λ is needed", metrics)
-    return found or average(table, [DECAY], metrics).set_index(DECAY).sort_index()
+    return found or aggregate_over_seeds(table, [DECAY], metrics).set_index(DECAY).sort_index()
 
 
 def over_seeds(row: Series, metric: str) -> str:
-    return show(row[metric], row[f"{metric} sd"])
+    return format_mean(row[metric], row[f"{metric} sd"])
 
 
 def loss_above_one(table: DataFrame, decay: float) -> Verdict:
@@ -458,9 +461,9 @@ def does_not_work(table: DataFrame, decay: float) -> Verdict:
     above = row["objective"] / row["lowest"] - 1
     return decide(
         bool(above > NEAR),
-        f"at λ = {decay:g} training ends at J = {over_seeds(row, 'objective')}, {percent(above)} % above the lowest "
-        f"that any weights have, {show(row['lowest'])}; validation accuracy "
-        f"{percent(row['val/accuracy'], row['val/accuracy sd'])} % (n = {row['runs']:.0f})",
+        f"at λ = {decay:g} training ends at J = {over_seeds(row, 'objective')}, {format_percent(above)} % above the lowest "
+        f"that any weights have, {format_mean(row['lowest'])}; validation accuracy "
+        f"{format_percent(row['val/accuracy'], row['val/accuracy sd'])} % (n = {row['runs']:.0f})",
     )
 
 
@@ -470,8 +473,8 @@ def fault_or_result(table: DataFrame, decay: float) -> Verdict:
         return row
     result = "the correct result" if row["loss there"] > 1 else "a fault"
     return answered(
-        f"{result}: at λ = {decay:g} the lowest J that any weights have is {show(row['lowest'])} (exact to "
-        f"{row['exact to']:.0e}), and their cross-entropy is {show(row['loss there'])}; weights of zero have log 10 = "
+        f"{result}: at λ = {decay:g} the lowest J that any weights have is {format_mean(row['lowest'])} (exact to "
+        f"{row['exact to']:.0e}), and their cross-entropy is {format_mean(row['loss there'])}; weights of zero have log 10 = "
         f"{np.log(10):.4f}, and the penalty keeps them near that, at ‖w‖² = {over_seeds(row, 'norm')}"
     )
 
@@ -486,9 +489,9 @@ def expression_altered(table: DataFrame) -> Verdict:
     return decide(
         bool((means["train/loss"].diff().dropna() > 0).all() and least["val/accuracy"] > most["val/accuracy"]),
         f"from λ = {means.index[0]:g} to {means.index[-1]:g} the training cross-entropy goes from "
-        f"{show(least['train/loss'])} to {show(most['train/loss'])} and validation accuracy from "
-        f"{percent(least['val/accuracy'])} to {percent(most['val/accuracy'])} %; there was little to gain: without a "
-        f"penalty, accuracy is only {percent(gap)} points higher in training than in validation",
+        f"{format_mean(least['train/loss'])} to {format_mean(most['train/loss'])} and validation accuracy from "
+        f"{format_percent(least['val/accuracy'])} to {format_percent(most['val/accuracy'])} %; there was little to gain: without a "
+        f"penalty, accuracy is only {format_percent(gap)} points higher in training than in validation",
     )
 
 
@@ -500,7 +503,8 @@ def best_decay(table: DataFrame) -> Verdict:
     return answered(
         "validation accuracy, best λ first: "
         + ", ".join(
-            f"{percent(r['val/accuracy'], r['val/accuracy sd'])} % at {decay:g}" for decay, r in ranked.iterrows()
+            f"{format_percent(r['val/accuracy'], r['val/accuracy sd'])} % at {decay:g}"
+            for decay, r in ranked.iterrows()
         )
     )
 
@@ -510,7 +514,7 @@ def norms_fall(table: DataFrame) -> Verdict:
     if isinstance(means, Verdict):
         return means
     falls = bool((means["norm"].diff().dropna() < 0).all())
-    shown = ", ".join(f"{show(row['norm'], digits=3)} at λ = {decay:g}" for decay, row in means.iterrows())
+    shown = ", ".join(f"{format_mean(row['norm'], digits=3)} at λ = {decay:g}" for decay, row in means.iterrows())
     return answered(f"{'it falls with each step of λ' if falls else 'it does not fall throughout'}: {shown}")
 
 

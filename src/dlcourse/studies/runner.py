@@ -17,15 +17,15 @@ from pandas import DataFrame
 
 from dlcourse import runs
 from dlcourse.config.identity import NOT_HASHED, config_hash
-from dlcourse.core.cli import log_to, sentence
+from dlcourse.core.cli import error_sentence, log_to_file
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.reports import page
-from dlcourse.reports.tables import facts, row_of, warnings
+from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.study import Claim, Job, Study, columns, jobs, load, narrowed
 from dlcourse.studies.verdict import Verdict, no_verdict, not_comparable
 from dlcourse.training.engine import train
-from dlcourse.training.summary import shown
+from dlcourse.training.summary import quote_path
 
 REPORT, MEASURED = "report", "measured.csv"
 COMFORT = (*NOT_HASHED, "data.root")  # overrides that don't change what a study computes
@@ -60,7 +60,7 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
     table = table_of(planned)
     print(f"{name}: {finished} runs trained, {(table['status'] == 'done').sum()} of {len(table)} done")
     where = write_report(study, Runs(table, folder), overrides, quick, command)
-    print(f"report: {shown(where / 'report.html')}")
+    print(f"report: {quote_path(where / 'report.html')}")
     return failed
 
 
@@ -90,11 +90,11 @@ def sound(run: Path, expected: str) -> bool:
     try:
         if config_hash(runs.read_config(run)) != expected:
             raise InputError(f"its {runs.CONFIG} is not the one that it ran with")
-        runs.checkpoint(run)
+        runs.checkpoint_path(run)
         if not (run / runs.METRICS).is_file():
             raise InputError(f"it has no {runs.METRICS}")
     except InputError as error:
-        print(f"{shown(run)} is damaged and is made again: {error}")
+        print(f"{quote_path(run)} is damaged and is made again: {error}")
         return False
     return True
 
@@ -123,7 +123,9 @@ def run_job(job: Job, run: Path) -> str:
                     score = train(job.plain, run, command)
             except Exception as error:
                 text = (
-                    sentence(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+                    error_sentence(error)
+                    if isinstance(error, InputError | OSError)
+                    else f"{type(error).__name__}: {error}"
                 )
                 logging.getLogger(__name__).exception("%s", text)
                 runs.write_failure(run, text, command)
@@ -153,7 +155,7 @@ def logged(path: Path) -> Iterator[None]:
     before, level = list(root.handlers), root.level
     root.handlers.clear()
     root.setLevel(logging.INFO)
-    log_to(path)
+    log_to_file(path)
     try:
         yield
     finally:
@@ -172,7 +174,7 @@ def table_of(planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
     for job, run in (entry for block in planned.values() for entry in block):
         row = columns(job) | {"status": status(run)}
         if row["status"] == "done":
-            row |= row_of(run)
+            row |= run_record(run)
         if job.encoder:
             row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
         rows[f"{job.block} {job.hash}"] = rows[job.hash] = row
@@ -205,7 +207,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
     module = importlib.import_module(f"dlcourse.studies.{study.course}")
     known = measured(module, study, known)
     done = known.done()
-    banner = warnings(known.table, overrides, quick)
+    banner = collect_warnings(known.table, overrides, quick)
     swept = {key for block in study.blocks.values() for key in block}
     narrowing = [key for key in overrides if key in swept]
     changed = [key for key in overrides if key not in swept and not key.startswith(COMFORT)]
@@ -226,7 +228,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             deviations=study.deviations,
             items=items,
             verdicts=[page.Finding(c.text, c.where, v, c.check) for c, v in verdicts],
-            facts=list(facts(known.table, command).items()),
+            describe_runs=list(describe_runs(known.table, command).items()),
             runs=known.table,
             record={
                 "study": study.name,

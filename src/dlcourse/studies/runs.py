@@ -26,14 +26,14 @@ class Runs:
         return self.table[self.table["status"] == "done"].reset_index(drop=True)
 
 
-def opened(run: Path) -> tuple[Task, DataModule]:
+def load_run(run: Path) -> tuple[Task, DataModule]:
     """A run's task with the run's weights, ready to evaluate, and its data, read."""
-    task, data = engine.opened(run)
+    task, data = engine.load_task_and_data(run)
     data.prepare()
     return task, data
 
 
-def initial(run: Path) -> Task:
+def load_initial_task(run: Path) -> Task:
     """A run's task as it was before training."""
     plain = read_config(run)
     L.seed_everything(plain["seed"], verbose=False)

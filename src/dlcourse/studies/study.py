@@ -10,11 +10,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 
-from dlcourse.config.identity import config_hash, flat
+from dlcourse.config.identity import config_hash, flatten
 from dlcourse.config.schema import check
 from dlcourse.config.search import conf_dir, groups
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
-from dlcourse.launch.compose import resolved
+from dlcourse.launch.compose import resolve
 from dlcourse.launch.overrides import check_overrides, override_text
 
 QUIET = {"trainer.figures": False, "trainer.progress": False}  # a report draws what its runs need
@@ -123,7 +123,7 @@ def composed(block: str, given: dict[str, Any], encoder: Job | None) -> Job:
     arguments += [f"{key}={_typed(value)}" for key, value in given.items() if key not in choices]
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            plain = resolved(compose("train", arguments))
+            plain = resolve(compose("train", arguments))
         check(plain)
     except InputError:
         raise
@@ -143,7 +143,7 @@ def _typed(value: Any) -> str:
 def columns(job: Job) -> dict[str, Any]:
     """A job as a row of a table: its flat config, lists as texts, and the choices that its block names."""
     chosen = {key: value for key, value in job.overrides.items() if "." not in key}
-    return {key: _cell(value) for key, value in flat(job.plain).items()} | chosen | {
+    return {key: _cell(value) for key, value in flatten(job.plain).items()} | chosen | {
         "block": job.block, "hash": job.hash, "encoder": job.encoder,
     }  # fmt: skip
 

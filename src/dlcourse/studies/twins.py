@@ -11,10 +11,10 @@ from pandas import DataFrame, Series
 from torch import Tensor
 
 from dlcourse.data.module import DataModule
-from dlcourse.reports.page import GAP, Item, Plot, Table, Text, show
-from dlcourse.reports.tables import PROTOCOL, history
+from dlcourse.reports.page import GAP, Item, Plot, Table, Text, format_mean
+from dlcourse.reports.tables import PROTOCOL, read_history
 from dlcourse.scratch.layers import Array
-from dlcourse.studies.runs import Runs, opened
+from dlcourse.studies.runs import Runs, load_run
 from dlcourse.studies.study import Study, load
 from dlcourse.studies.verdict import Verdict, answered, no_verdict
 from dlcourse.tasks import Task
@@ -69,8 +69,8 @@ def measure(study: Study, runs: Runs, parts: Sequence[Part]) -> DataFrame:
     """
     rows = []
     for hand, twin in pairs(runs.table):
-        epochs = metrics_apart(history(hand["run"]), history(twin["run"]))
-        (task, data), (other, _) = opened(hand["run"]), opened(twin["run"])
+        epochs = metrics_apart(read_history(hand["run"]), read_history(twin["run"]))
+        (task, data), (other, _) = load_run(hand["run"]), load_run(twin["run"])
         weights_apart = share(joined(task.parameters()), joined(other.parameters()))
         other.load_state_dict(task.state_dict())
         rows.append(
@@ -153,7 +153,7 @@ def compared(done: DataFrame) -> list[Item]:
         hand, autograd = by_hand(rows), rows[rows["model.name"] != HAND]
         for metric, title in SHOWN.items():
             if metric in rows and rows[metric].notna().any():
-                values = [show(r[metric].mean(), r[metric].std()) for r in (hand, autograd)]
+                values = [format_mean(r[metric].mean(), r[metric].std()) for r in (hand, autograd)]
                 reached.append({"network": name, "metric": title, "by hand": values[0], "autograd": values[1]})
         distance.append(
             {
@@ -162,8 +162,8 @@ def compared(done: DataFrame) -> list[Item]:
                 "weights apart": small(hand["weights apart"].max()),
                 "gradients apart": small(hand["gradients apart"].max()),
                 "parts in epoch": parting(hand),
-                "seconds by hand": show(hand["train_seconds"].mean(), digits=1),
-                "seconds, autograd": show(autograd["train_seconds"].mean(), digits=1),
+                "seconds by hand": format_mean(hand["train_seconds"].mean(), digits=1),
+                "seconds, autograd": format_mean(autograd["train_seconds"].mean(), digits=1),
                 "pairs": int(hand["metrics apart"].notna().sum()),
             }
         )

@@ -21,7 +21,7 @@ def mode_of(metric: str) -> str:
     return "min" if metric.rsplit("/", 1)[-1].endswith(LOWER_IS_BETTER) else "max"
 
 
-def tidy(value: Any) -> float:
+def round_to_float32(value: Any) -> float:
     """A float32 figure as a float with the seven digits that it has: 0.9708 rather than 0.97079998254776."""
     return float(f"{float(value):.7g}")
 
@@ -127,7 +127,7 @@ class Task(L.LightningModule):
         metrics |= self.update(*joined)
         computed = {f"{stage}/{name}": metric.compute() for name, metric in metrics.items()}
         self.log_dict(computed)
-        self.measured |= {name: tidy(value) for name, value in computed.items()}
+        self.measured |= {name: round_to_float32(value) for name, value in computed.items()}
         for metric in metrics.values():
             metric.reset()
         if stage == "test":

@@ -30,7 +30,7 @@ HEADER = ("statement", "where", "largest deviation", "verdict", "as expected", "
 
 
 def main(argv: list[str]) -> int:
-    given = cli.arguments(argv, USAGE, (), ("seed", "out"))
+    given = cli.parse_arguments(argv, USAGE, (), ("seed", "out"))
     if not given.get("seed", "0").isdecimal():
         raise InputError(f"seed={given['seed']}: a whole number from 0 up")
     out = Path(given["out"]).expanduser() if "out" in given else None
@@ -98,4 +98,4 @@ def command(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(command)
+    cli.run_command(command)

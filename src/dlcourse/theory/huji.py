@@ -3,16 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from dlcourse.scratch import (
-    SGD,
-    Convolution,
-    Linear,
-    ReLU,
-    Sequential,
-    central_differences,
-    squared_error,
-    toy_convnet,
-)
+from dlcourse.scratch import SGD, Convolution, Linear, ReLU, Sequential, central_differences, squared_error, toy_convnet
 from dlcourse.scratch.layers import Array
 from dlcourse.theory.statement import DRAWS, FAILS, Finding, apart, shown, statement
 

@@ -16,7 +16,7 @@ from dlcourse.data.encoded import Encoder, Indexed
 from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.data.tensors import Tensors
 from dlcourse.nets import Autoencoder, Pretrained, find_weights, read_weights
-from dlcourse.runs import encoder_run
+from dlcourse.runs import find_encoder_run
 from dlcourse.tasks import Finetune, Task
 
 FITTED = "encoder.pt"  # in a run's directory: what its encoder has learnt of its training examples
@@ -40,7 +40,7 @@ def find_encoder(plain: dict[str, Any], run: Path | None, opened: Opened) -> Enc
         return imagenet(what, plain["data"]["resize"], device)
     if not Path(given).is_dir():
         raise InputError(f"data.encoder={given}: the data are codes by the run that was there, and there is none now")
-    encoder = encoder_run(given)
+    encoder = find_encoder_run(given)
     assert encoder is not None
     return trained(encoder, *opened(encoder), device)
 
@@ -60,7 +60,7 @@ def trained(run: Path, task: Task, data: DataModule, device: torch.device) -> En
         return codes.float().cpu()
 
     name = config_hash(plain)
-    sha256 = file_hash(runs.checkpoint(run))
+    sha256 = file_hash(runs.checkpoint_path(run))
     inner = data.encoder.mark if data.encoder else ""
     weights = result.get("weights") or {}
     comparable = bool(result["data"]["comparable"]) and (not weights.get("file") or weights["published"])

@@ -28,9 +28,9 @@ from dlcourse.data.photos import decode_named
 from dlcourse.nets.pretrained import find_weights, read_weights
 from dlcourse.runs import main_process
 from dlcourse.tasks import Classify, Reconstruct
-from dlcourse.tasks.task import Task, mode_of, tidy
+from dlcourse.tasks.task import Task, mode_of, round_to_float32
 from dlcourse.training.encoders import FITTED, find_encoder, keep_features
-from dlcourse.training.summary import announce, data_facts, facts, how_to_resume, hparams, report, summarise
+from dlcourse.training.summary import announce, data_facts, facts, flatten_hparams, how_to_resume, report, summarise
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
             announce(result)
             runs.write_config(run, plain)
             runs.write_result(run, result)
-        last = runs.checkpoint(run, runs.LAST) if resume else None
+        last = runs.checkpoint_path(run, runs.LAST) if resume else None
         if last is not None:
             task.load_state_dict(read_checkpoint(last)["state_dict"])
         if keep_features(task, data, plain):
@@ -98,7 +98,7 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
             if not main_process():
                 return None
         summarise(result, keep)
-        task.load_state_dict(read_checkpoint(runs.checkpoint(run))["state_dict"])
+        task.load_state_dict(read_checkpoint(runs.checkpoint_path(run))["state_dict"])
         for split in sorted(plain["trainer"]["evaluate"], key=SPLITS.index):  # the test set last: figures are of it
             result["metrics"] |= evaluate(plain, task, data, split)
             if isinstance(task, Classify):
@@ -112,7 +112,7 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         result["status"] = "done"
         if isinstance(trainer.logger, TensorBoardLogger):
             best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
-            trainer.logger.log_hyperparams(hparams(plain), best)
+            trainer.logger.log_hyperparams(flatten_hparams(plain), best)
         (run / "hparams.yaml").unlink(missing_ok=True)  # the logger's, an empty one
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and SIGTERM into SystemExit
         result["status"] = "interrupted"
@@ -211,11 +211,11 @@ def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None, ru
         raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
     if recorded is not None and data.normalize == "standardize":
         data.normalize_with(**recorded["statistics"])
-    data.encoder = find_encoder(plain, run, opened)
+    data.encoder = find_encoder(plain, run, load_task_and_data)
     return data
 
 
-def opened(run: Path) -> tuple[Task, DataModule]:
+def load_task_and_data(run: Path) -> tuple[Task, DataModule]:
     """A run's task with its best weights, and its data, not yet read."""
     return load_task(run), build_data(runs.read_config(run), runs.read_result(run)["data"], run)
 
@@ -280,7 +280,7 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
 
 def load_task(run: Path) -> Task:
     """The task of a run with its best weights, ready to evaluate; from best.ckpt alone."""
-    path = runs.checkpoint(run)
+    path = runs.checkpoint_path(run)
     saved = read_checkpoint(path)
     task = build({"_target_": saved.get("task")} | saved["hyper_parameters"], Task, f"{path}: task")
     task.to(next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32))
@@ -293,7 +293,7 @@ def load_task(run: Path) -> Task:
 
 def epochs_done(run: Path) -> int:
     """How many epochs are in a run's last checkpoint."""
-    return int(read_checkpoint(runs.checkpoint(run, runs.LAST), mmap=True)["epoch"]) + 1
+    return int(read_checkpoint(runs.checkpoint_path(run, runs.LAST), mmap=True)["epoch"]) + 1
 
 
 def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) -> dict[str, float]:
@@ -310,7 +310,7 @@ def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) ->
     )
     data.tested = split
     measured = trainer.test(task, datamodule=data, verbose=False)
-    return {name.replace("test/", f"{split}/", 1): tidy(value) for name, value in measured[0].items()}
+    return {name.replace("test/", f"{split}/", 1): round_to_float32(value) for name, value in measured[0].items()}
 
 
 def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], dict[str, Any]]:

@@ -12,7 +12,7 @@ import torch
 
 from dlcourse import runs
 from dlcourse.callbacks import Keep
-from dlcourse.config.identity import flat
+from dlcourse.config.identity import flatten
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Task
 
@@ -84,14 +84,14 @@ def report(result: dict[str, Any], run: Path) -> None:
     log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))
-    log.info("run: %s", shown(run))
+    log.info("run: %s", quote_path(run))
     if any(run.glob("events.out.tfevents.*")):
-        log.info("tensorboard --logdir %s", shown(run))
+        log.info("tensorboard --logdir %s", quote_path(run))
 
 
-def hparams(plain: dict[str, Any]) -> dict[str, Any]:
+def flatten_hparams(plain: dict[str, Any]) -> dict[str, Any]:
     """The config as TensorBoard's HPARAMS tab takes it: flat, numbers and texts."""
-    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat(plain).items()}
+    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flatten(plain).items()}
 
 
 def device_name(trainer: L.Trainer) -> str:
@@ -101,9 +101,9 @@ def device_name(trainer: L.Trainer) -> str:
 
 
 def how_to_resume(run: Path) -> str:
-    return f"; go on with: python -m dlcourse.resume run={shown(run)}" if (run / runs.LAST).is_file() else ""
+    return f"; go on with: python -m dlcourse.resume run={quote_path(run)}" if (run / runs.LAST).is_file() else ""
 
 
-def shown(run: Path) -> str:
+def quote_path(run: Path) -> str:
     """A run directory as one types it."""
     return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))

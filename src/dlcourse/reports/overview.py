@@ -111,7 +111,7 @@ def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -
         source=os.path.relpath(top),
         banner=collect_warnings(table, {}, quick=False),
         items=items,
-        describe_runs=list(describe_runs(table, command).items()),
+        facts=list(describe_runs(table, command).items()),
         runs=table,
     )
 

@@ -228,7 +228,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             deviations=study.deviations,
             items=items,
             verdicts=[page.Finding(c.text, c.where, v, c.check) for c, v in verdicts],
-            describe_runs=list(describe_runs(known.table, command).items()),
+            facts=list(describe_runs(known.table, command).items()),
             runs=known.table,
             record={
                 "study": study.name,

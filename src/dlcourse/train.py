@@ -95,9 +95,9 @@ def study(arguments: list[str]) -> None:
     if budget not in ("full", "quick"):
         raise InputError(f"budget must be full or quick, got {budget!r}")
     quick = budget == "quick"
-    from dlcourse.studies.study import load  # pandas and torch, in this order, cost those who don't need them
+    from dlcourse.studies.study import load_study  # pandas and torch, in this order, cost those who don't need them
 
-    load(name)
+    load_study(name)
     folder = overrides.pop("hydra.sweep.dir", f"outputs/studies/{name}{'-quick' if quick else ''}")
     from dlcourse.studies.runner import run_study
 

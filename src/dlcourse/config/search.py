@@ -18,3 +18,13 @@ def groups() -> dict[str, list[str]]:
         group, *name = path.relative_to(conf_dir()).with_suffix("").parts
         choices.setdefault(group, []).append("/".join(name))
     return choices
+
+
+def search_path() -> list[Path]:
+    """Where configs are looked for: the user's own folder, then ours."""
+    return [conf_dir()]
+
+
+def find_config(group: str, name: str) -> Path:
+    """The file of a choice, from the first folder of the search path that has it."""
+    return next(p for top in search_path() if (p := top / group / f"{name}.yaml").is_file())

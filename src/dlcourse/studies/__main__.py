@@ -21,10 +21,10 @@ def main(argv: list[str]) -> None:
     if command not in ("list", "publish"):
         raise InputError(f"the command {command!r} is not list or publish{did_you_mean(command, ['list', 'publish'])}")
     if command == "list":
-        from dlcourse.studies.study import load, names
+        from dlcourse.studies.study import load_study, study_names
 
-        for name in names():
-            print(f"{name:<28} {load(name).title}")
+        for name in study_names():
+            print(f"{name:<28} {load_study(name).title}")
         return
     if "directory" not in given:
         raise InputError("publish needs a directory, as docs/reports")

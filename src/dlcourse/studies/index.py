@@ -14,8 +14,8 @@ from dlcourse.core.errors import InputError
 from dlcourse.plots import smaller
 from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
-from dlcourse.studies.study import load, names
-from dlcourse.studies.verdict import Verdict, no_verdict
+from dlcourse.studies.study import load_study, study_names
+from dlcourse.studies.verdict import Verdict, not_run
 
 INDEX = "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -92,9 +92,9 @@ def copy(folder: Path, target: Path, name: str) -> None:
 def published(target: Path) -> list[Found]:
     """What the published reports say; the claims of studies without one are `not run`."""
     found = {}
-    for name in names():
-        study = load(name)
-        findings = [Finding(c.text, c.where, no_verdict(""), c.check) for c in study.claims]
+    for name in study_names():
+        study = load_study(name)
+        findings = [Finding(c.text, c.where, not_run(""), c.check) for c in study.claims]
         found[name] = Found(name, study.title, findings, page=False)
     for path in sorted(target.glob(f"*/*/{VERDICTS}")):
         name = path.parent.relative_to(target).as_posix()

@@ -1,34 +1,24 @@
 """Run what a study is missing, one run after the other, and write its report."""
 
 import contextlib
-import hashlib
-import importlib
 import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
-from pandas import DataFrame
 
 from dlcourse import runs
-from dlcourse.config.identity import NOT_HASHED, config_hash
+from dlcourse.config.identity import config_hash
 from dlcourse.core.cli import error_sentence, log_to_file
-from dlcourse.core.errors import InputError, or_list
-from dlcourse.reports import page
-from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
-from dlcourse.studies.runs import Runs
-from dlcourse.studies.study import Claim, Job, Study, columns, jobs, load, narrowed
-from dlcourse.studies.verdict import Verdict, no_verdict, not_comparable
+from dlcourse.core.errors import InputError
+from dlcourse.studies.report import table_of_runs, write_report
+from dlcourse.studies.runs import Runs, run_status
+from dlcourse.studies.study import Job, expand_block, load_study, narrow
 from dlcourse.training.engine import train
 from dlcourse.training.summary import quote_path
-
-REPORT, MEASURED = "report", "measured.csv"
-COMFORT = (*NOT_HASHED, "data.root")  # overrides that don't change what a study computes
 
 
 def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path, command: str) -> int:
@@ -37,28 +27,28 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
     A run is known by its config's hash: one that is done is never repeated, one that was interrupted goes on, one that
     failed or whose directory is damaged is made again. Several processes may run the same study: they share its runs.
     """
-    study = load(name)
-    blocks = narrowed(study, overrides, quick)
+    study = load_study(name)
+    blocks = narrow(study, overrides, quick)
     folder.mkdir(parents=True, exist_ok=True)
-    known = by_hash(folder)
+    known = runs_by_hash(folder)
     planned: dict[str, list[tuple[Job, Path]]] = {}
-    failed = finished = 0
+    failed = trained = 0
     for block, keys in blocks.items():
-        finished_encoders = {b: [(j, r) for j, r in done if status(r) == "done"] for b, done in planned.items()}
-        todo = list(jobs(block, keys, finished_encoders))
+        encoders = {b: [(j, r) for j, r in done if run_status(r) == "done"] for b, done in planned.items()}
+        todo = list(expand_block(block, keys, encoders))
         planned[block] = []
         for i, job in enumerate(todo, 1):
             run = known.setdefault(job.hash, folder / f"{job.block}-{job.hash}")
             planned[block].append((job, run))
-            if sound(run, job.hash):
+            if is_whole(run, job.hash):
                 continue
             print(f"[{block} {i}/{len(todo)}] {job}", flush=True)
             outcome = run_job(job, run)
             print(f"    {outcome}", flush=True)
-            finished += outcome.startswith("done")
+            trained += outcome.startswith("done")
             failed += outcome.startswith("failed")
-    table = table_of(planned)
-    print(f"{name}: {finished} runs trained, {(table['status'] == 'done').sum()} of {len(table)} done")
+    table = table_of_runs(study, planned)
+    print(f"{name}: {trained} runs trained, {(table['status'] == 'done').sum()} of {len(table)} done")
     where = write_report(study, Runs(table, folder), overrides, quick, command)
     print(f"report: {quote_path(where / 'report.html')}")
     return failed
@@ -67,7 +57,7 @@ def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path
 # --- one run ---------------------------------------------------------------------------------------------------------
 
 
-def by_hash(folder: Path) -> dict[str, Path]:
+def runs_by_hash(folder: Path) -> dict[str, Path]:
     """The runs in a study's folder by their config's hash, whatever their directories are called."""
     found: dict[str, Path] = {}
     for result in sorted(folder.glob(f"*/{runs.RESULT}")):
@@ -76,16 +66,9 @@ def by_hash(folder: Path) -> dict[str, Path]:
     return found
 
 
-def status(run: Path) -> str:
-    try:
-        return str(runs.read_result(run)["status"])
-    except InputError:
-        return "damaged" if (run / runs.RESULT).exists() else "missing"
-
-
-def sound(run: Path, expected: str) -> bool:
+def is_whole(run: Path, expected: str) -> bool:
     """Whether a run is done and its directory whole; what is wrong with one that claims to be done is printed."""
-    if status(run) != "done":
+    if run_status(run) != "done":
         return False
     try:
         if config_hash(runs.read_config(run)) != expected:
@@ -102,16 +85,16 @@ def sound(run: Path, expected: str) -> bool:
 def run_job(job: Job, run: Path) -> str:
     """Train one run to its end; in one line what became of it."""
     run.parent.mkdir(parents=True, exist_ok=True)
-    with locked(run) as free:
+    with lock_run(run) as free:
         if not free:
             return "left to another process, which is at it"
-        resume = status(run) in ("interrupted", "running") and (run / runs.LAST).is_file()
+        resume = run_status(run) in ("interrupted", "running") and (run / runs.LAST).is_file()
         if not resume and run.exists():
             shutil.rmtree(run)
         run.mkdir(exist_ok=True)
         began = time.monotonic()
         command = f"python -m dlcourse.train {job}"
-        with logged(run / "train.log"):
+        with log_only_to(run / "train.log"):
             try:
                 try:
                     score = train(job.plain, run, command, resume)
@@ -136,7 +119,7 @@ def run_job(job: Job, run: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[bool]:
+def lock_run(run: Path) -> Iterator[bool]:
     """Whether this process may work on a run: no other does. The lock goes when the process does, however it ends."""
     lock = FileLock(run.with_name(f".{run.name}.lock"))
     try:
@@ -149,7 +132,7 @@ def locked(run: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def logged(path: Path) -> Iterator[None]:
+def log_only_to(path: Path) -> Iterator[None]:
     """What a run says goes to its train.log only; a study prints a line a run."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
@@ -163,99 +146,3 @@ def logged(path: Path) -> Iterator[None]:
             handler.close()
         root.handlers[:] = before
         root.setLevel(level)
-
-
-# --- the report ------------------------------------------------------------------------------------------------------
-
-
-def table_of(planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
-    """A row a job: its config, and where its run is done what that gave; `encoder.KEY` is its encoder's."""
-    rows: dict[str, dict[str, Any]] = {}
-    for job, run in (entry for block in planned.values() for entry in block):
-        row = columns(job) | {"status": status(run)}
-        if row["status"] == "done":
-            row |= run_record(run)
-        if job.encoder:
-            row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
-        rows[f"{job.block} {job.hash}"] = rows[job.hash] = row
-    return DataFrame([rows[f"{job.block} {job.hash}"] for block in planned.values() for job, _ in block])
-
-
-def measured(module: ModuleType, study: Study, known: Runs) -> Runs:
-    """The table with the columns that the course's `<study>_measure` adds.
-
-    They are kept until the runs or the package's code change, but not where something was not there to be measured:
-    the frame then has `attrs["incomplete"]`.
-    """
-    measure = getattr(module, f"{study.name.split('/')[1]}_measure", None)
-    done = known.done()
-    if measure is None or not len(done):
-        return known
-    path = known.folder / MEASURED
-    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))
-    stamp = hashlib.sha256(code + "".join(sorted(done["hash"])).encode()).hexdigest()
-    if path.is_file() and path.read_text(encoding="utf-8").startswith(f"# {stamp}\n"):
-        extra = pd.read_csv(path, comment="#", dtype={"hash": str})
-    else:
-        extra = measure(study, known)
-        if not extra.attrs.get("incomplete"):
-            runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
-    return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
-
-
-def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick: bool, command: str) -> Path:
-    module = importlib.import_module(f"dlcourse.studies.{study.course}")
-    known = measured(module, study, known)
-    done = known.done()
-    banner = collect_warnings(known.table, overrides, quick)
-    swept = {key for block in study.blocks.values() for key in block}
-    narrowing = [key for key in overrides if key in swept]
-    changed = [key for key in overrides if key not in swept and not key.startswith(COMFORT)]
-    verdicts = []
-    for claim in [] if quick else study.claims:
-        verdict = judge(module, claim, known.table)
-        if changed and verdict.kind not in ("not run", "answered"):
-            verdict = not_comparable(f"{verdict.evidence} (run with another {or_list(changed)})")
-        verdicts.append((claim, verdict))
-    items = getattr(module, study.name.split("/")[1])(study, known) if len(done) else []
-    where = known.folder / REPORT
-    page.write(
-        page.Page(
-            title=study.title,
-            source=study.source,
-            lead=study.text,
-            banner=banner,
-            deviations=study.deviations,
-            items=items,
-            verdicts=[page.Finding(c.text, c.where, v, c.check) for c, v in verdicts],
-            facts=list(describe_runs(known.table, command).items()),
-            runs=known.table,
-            record={
-                "study": study.name,
-                "budget": "quick" if quick else "full",
-                "runs": len(known.table),
-                "done": len(done),
-                "overrides": narrowing + changed,
-            },
-        ),
-        where,
-    )
-    return where
-
-
-def judge(module: ModuleType, claim: Claim, table: DataFrame) -> Verdict:
-    """The verdict on a claim; figures of data or weights that aren't the published ones decide nothing.
-
-    That is asked of the runs of the block that a claim names, as `of: {block: net}` or `runs: net`, else of all.
-    """
-    done = table["status"] == "done"
-    if not done.any():
-        return no_verdict("none of the runs is done")
-    verdict: Verdict = getattr(module, claim.check)(table, **claim.arguments)
-    of = claim.arguments.get("of")
-    block = claim.arguments.get("runs") or (of.get("block") if isinstance(of, dict) else None)
-    asked = done & (table["block"] == block) if block else done
-    comparable = table.loc[asked, "comparable"].astype(bool).all()
-    if comparable or verdict.kind in ("not run", "answered", "not comparable"):
-        return verdict
-    return not_comparable(verdict.evidence)

@@ -1,6 +1,6 @@
 """A study as conf/study/<course>/<name>.yaml has it, and the jobs that follow from it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -10,21 +10,25 @@ import yaml
 from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 
+from dlcourse.config import search
 from dlcourse.config.identity import config_hash, flatten
 from dlcourse.config.schema import check
-from dlcourse.config.search import conf_dir, groups
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.launch.compose import resolve
 from dlcourse.launch.overrides import check_overrides, override_text
 
 QUIET = {"trainer.figures": False, "trainer.progress": False}  # a report draws what its runs need
+KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "published", "report", "claims")
+CLAIM_KEYS = ("claim", "question", "where", "check", "with", "runs", "needs")
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement of a report (or with `question` ours, where a report leaves something open).
 
-    check: the name of the function of the course's module that decides, `arguments` are passed to it.
+    check: the name of the function that decides, of the study's own module, of `studies.checks` or of a plugin;
+    `arguments` are passed to it. runs: {column: value}, those that it is asked about. needs: {column: sentence}, what
+    is said where that column isn't measured.
     """
 
     text: str
@@ -32,25 +36,38 @@ class Claim:
     check: str
     arguments: dict[str, Any] = field(default_factory=dict)
     question: bool = False
+    runs: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Study:
-    """blocks: name -> overrides of the command line; a list is swept over. quick: the overrides of budget=quick."""
+    """A study's YAML.
+
+    blocks: name -> overrides of the command line; a list is swept over. quick: the overrides of budget=quick. names:
+    what values (of blocks, say) are called. report: the page's items, [{function: arguments}, ...]; none: a standard
+    page.
+    """
 
     name: str
     title: str
-    source: str
-    text: str
-    deviations: list[str]
     blocks: dict[str, dict[str, Any]]
-    quick: dict[str, Any]
-    published: dict[str, DataFrame]
-    claims: list[Claim]
+    source: str = ""
+    text: str = ""
+    deviations: list[str] = field(default_factory=list)
+    names: dict[Any, str] = field(default_factory=dict)
+    quick: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, DataFrame] = field(default_factory=dict)
+    report: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     @property
     def course(self) -> str:
         return self.name.split("/")[0]
+
+    def label(self, value: Any) -> str:
+        """What a value is called on the page."""
+        return self.names.get(value, f"{value:g}" if isinstance(value, float) else str(value))
 
 
 @dataclass(frozen=True)
@@ -68,40 +85,68 @@ class Job:
         return " ".join(f"{key}={override_text(value)}" for key, value in shown.items())
 
 
-def names() -> list[str]:
-    top = conf_dir() / "study"
-    return [path.relative_to(top).with_suffix("").as_posix() for path in sorted(top.glob("*/*.yaml"))]
+def study_names() -> list[str]:
+    tops = [folder / "study" for folder in search.search_path()]
+    return sorted({p.relative_to(top).with_suffix("").as_posix() for top in tops for p in top.glob("*/*.yaml")})
 
 
-def load(name: str) -> Study:
-    """The study `course/name`. Raises InputError for one that does not exist."""
-    if name not in names():
-        raise InputError(f"there is no study={name}{did_you_mean(name, names())} (there is {or_list(names(), 40)})")
-    saved = yaml.safe_load((conf_dir() / "study" / f"{name}.yaml").read_text(encoding="utf-8"))
-    claims = [
-        Claim(
-            entry.get("claim") or entry["question"],
-            entry.get("where", ""),
-            entry["check"],
-            entry.get("with", {}),
-            "question" in entry,
+def load_study(name: str) -> Study:
+    """The study `course/name`. Raises InputError for one that does not exist, and for one that is not written right."""
+    if name not in study_names():
+        known = study_names()
+        raise InputError(f"there is no study={name}{did_you_mean(name, known)} (there is {or_list(known, 40)})")
+    path = search.find_config("study", name)
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_study(name, saved)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {first_line(error)}") from error
+
+
+def parse_study(name: str, saved: dict[str, Any]) -> Study:
+    """A study of what its YAML holds. Raises ValueError for what is missing, and for a key that there is not."""
+    refuse_unknown(saved, KEYS, ("title", "runs"), "a study")
+    claims = []
+    for entry in saved.get("claims") or []:
+        refuse_unknown(entry, CLAIM_KEYS, ("check",), "a claim")
+        if ("claim" in entry) == ("question" in entry):
+            raise ValueError("each entry of `claims` is either a `claim` or a `question`")
+        text = entry.get("claim") or entry["question"]
+        claims.append(
+            Claim(
+                text,
+                entry.get("where", ""),
+                entry["check"],
+                entry.get("with") or {},
+                "question" in entry,
+                entry.get("runs") or {},
+                entry.get("needs") or {},
+            )
         )
-        for entry in saved["claims"]
-    ]
     published = {key: DataFrame(rows) for key, rows in (saved.get("published") or {}).items()}
-    return Study(
-        name, saved["title"], saved["source"], saved["text"], saved["deviations"], saved["runs"], saved["quick"],
-        published, claims,
-    )  # fmt: skip
+    report = [{item: {}} if isinstance(item, str) else item for item in saved.get("report") or []]
+    plain = {key: saved[key] for key in ("source", "text", "deviations", "names", "quick") if saved.get(key)}
+    return Study(name, saved["title"], saved["runs"], published=published, report=report, claims=claims, **plain)
 
 
-def narrowed(study: Study, overrides: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
+def refuse_unknown(entry: Any, possible: Sequence[str], needed: Sequence[str], what: str) -> None:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{what} is a group of keys, {or_list(list(possible))}")
+    for key in entry:
+        if key not in possible:
+            raise ValueError(f"{what} has no key {key}{did_you_mean(str(key), possible)}")
+    for key in needed:
+        if key not in entry:
+            raise ValueError(f"{what} needs the key {key}")
+
+
+def narrow(study: Study, overrides: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
     """The study's blocks with overrides put in: a key that is swept takes only the value that is given for it."""
     extra = QUIET | (study.quick if quick else {}) | dict(overrides)
     return {name: {**block, **extra} for name, block in study.blocks.items()}
 
 
-def jobs(block: str, keys: Mapping[str, Any], encoders: Mapping[str, list[tuple[Job, Path]]]) -> Iterator[Job]:
+def expand_block(block: str, keys: Mapping[str, Any], encoders: Mapping[str, list[tuple[Job, Path]]]) -> Iterator[Job]:
     """Every run of a block; a value `@other` is each finished run of another block, whose seed is taken over."""
     stages: list[tuple[Job | None, Path | None]] = [(None, None)]
     encoder = keys.get("data.encoder")
@@ -110,19 +155,19 @@ def jobs(block: str, keys: Mapping[str, Any], encoders: Mapping[str, list[tuple[
     lists = {key: value if isinstance(value, list) else [value] for key, value in keys.items()}
     for first, folder in stages:
         for values in product(*lists.values()):
-            given = dict(zip(lists, values, strict=True))
+            overrides = dict(zip(lists, values, strict=True))
             if first is not None:
-                given = {"seed": first.plain["seed"], **given, "data.encoder": str(folder)}
-            yield composed(block, given, first)
+                overrides = {"seed": first.plain["seed"], **overrides, "data.encoder": str(folder)}
+            yield compose_job(block, overrides, first)
 
 
-def composed(block: str, given: dict[str, Any], encoder: Job | None) -> Job:
+def compose_job(block: str, overrides: dict[str, Any], encoder: Job | None) -> Job:
     """One run with its complete config. Raises InputError where that can't work."""
-    choices = groups()
-    arguments = [f"{key}={_typed(value)}" for key, value in given.items() if key in choices]
-    arguments += [f"{key}={_typed(value)}" for key, value in given.items() if key not in choices]
+    choices = search.groups()
+    arguments = [f"{key}={_typed(value)}" for key, value in overrides.items() if key in choices]
+    arguments += [f"{key}={_typed(value)}" for key, value in overrides.items() if key not in choices]
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with initialize_config_dir(str(search.conf_dir()), version_base="1.3"):
             plain = resolve(compose("train", arguments))
         check(plain)
     except InputError:
@@ -130,7 +175,7 @@ def composed(block: str, given: dict[str, Any], encoder: Job | None) -> Job:
     except Exception as error:  # Hydra's and OmegaConf's
         check_overrides(arguments, sweep=False)  # says it in our words, where it finds what is wrong
         raise InputError(f"block {block}: {first_line(error.__cause__ or error)}") from error
-    return Job(block, given, plain, config_hash(plain), encoder.hash if encoder else None)
+    return Job(block, overrides, plain, config_hash(plain), encoder.hash if encoder else None)
 
 
 def _typed(value: Any) -> str:
@@ -140,13 +185,8 @@ def _typed(value: Any) -> str:
     return f'"{text}"' if isinstance(value, str) and set(text) & set(":/ =") and not text.startswith("[") else text
 
 
-def columns(job: Job) -> dict[str, Any]:
+def job_columns(job: Job) -> dict[str, Any]:
     """A job as a row of a table: its flat config, lists as texts, and the choices that its block names."""
-    chosen = {key: value for key, value in job.overrides.items() if "." not in key}
-    return {key: _cell(value) for key, value in flatten(job.plain).items()} | chosen | {
-        "block": job.block, "hash": job.hash, "encoder": job.encoder,
-    }  # fmt: skip
-
-
-def _cell(value: Any) -> Any:
-    return ",".join(str(v) for v in value) if isinstance(value, list) else value
+    config = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in flatten(job.plain).items()}
+    choices = {key: value for key, value in job.overrides.items() if "." not in key}
+    return config | choices | {"block": job.block, "hash": job.hash, "encoder": job.encoder}

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 KINDS = ("reproduced", "beaten", "refuted", "not comparable", "answered", "not run")
 
 
+class MissingRunsError(Exception):
+    """The runs that would decide a claim are missing; its text says which. A check that raises it gives `not run`."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """kind: one of KINDS. evidence: one short sentence with the figures that decide."""
@@ -17,13 +21,8 @@ class Verdict:
             raise ValueError(f"a verdict is one of {KINDS}, not {self.kind!r}")
 
 
-def reproduced(evidence: str) -> Verdict:
-    """The claim holds here too."""
-    return Verdict("reproduced", evidence)
-
-
 def beaten(evidence: str) -> Verdict:
-    """The published figure is exceeded by more than the noise."""
+    """The published figure is exceeded by more than the tolerance."""
     return Verdict("beaten", evidence)
 
 
@@ -33,7 +32,8 @@ def refuted(evidence: str) -> Verdict:
 
 
 def decide(holds: bool, evidence: str) -> Verdict:
-    return reproduced(evidence) if holds else refuted(evidence)
+    """Reproduced where the claim holds here too, else refuted."""
+    return Verdict("reproduced" if holds else "refuted", evidence)
 
 
 def answered(evidence: str) -> Verdict:
@@ -46,6 +46,6 @@ def not_comparable(evidence: str) -> Verdict:
     return Verdict("not comparable", evidence)
 
 
-def no_verdict(evidence: str) -> Verdict:
+def not_run(evidence: str) -> Verdict:
     """The runs that would decide are missing; `evidence` says which."""
     return Verdict("not run", evidence)

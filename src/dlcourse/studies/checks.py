@@ -1,0 +1,260 @@
+"""The vocabulary of checks: functions of a table of runs that decide about a claim or answer a question.
+
+A study's YAML names one with its arguments: `check: agrees`, `with: {metric: val/accuracy, published: 0.91, ...}`.
+`of: {column: value}` says which runs are meant, and a metric is their mean over seeds. Runs that are missing give `not
+run`. A study's own checks are written like these, decorated with `check`.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+from dlcourse.studies.samples import (
+    BETTER,
+    EQUAL,
+    WORSE,
+    Of,
+    Sample,
+    aggregate,
+    aggregate_by,
+    compare,
+    describe,
+    format_metric,
+    metric_label,
+    select,
+)  # fmt: skip
+from dlcourse.studies.verdict import MissingRunsError, Verdict, answered, beaten, decide, not_comparable, not_run
+from dlcourse.tasks.task import mode_of
+
+Rows = Sequence[Mapping[str, Any]]
+"""Published figures, as a study's YAML has them: a row a setting."""
+
+
+def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
+    """Makes a function (table, **arguments) -> Verdict one that a study's YAML may name."""
+
+    @functools.wraps(function)
+    def decided(*args: Any, **kwargs: Any) -> Verdict:
+        try:
+            return function(*args, **kwargs)
+        except MissingRunsError as missing:
+            return not_run(str(missing))
+
+    decided.is_check = True  # type: ignore[attr-defined]
+    return decided
+
+
+# --- a published figure ----------------------------------------------------------------------------------------------
+
+
+@check
+def agrees(
+    table: DataFrame, metric: str, published: float, tolerance: float, of: Of, protocol: Of | None = None
+) -> Verdict:
+    """A published figure against the mean over seeds.
+
+    Reproduced: as good within the tolerance, in the metric's unit. Beaten: better by more than that. Refuted: worse by
+    more. Not comparable: where a key of the report's `protocol` has another value in the runs.
+    """
+    sample = aggregate(table, metric, of)
+    evidence = f"{metric_label(metric)} {format_metric(metric, sample)}, published {format_metric(metric, published)}"
+    if other := protocol_differences(table, of, protocol):
+        return not_comparable(f"{evidence}; run with {other}")
+    unit = f"{100 * tolerance:g} points" if "accuracy" in metric else f"{tolerance:g}"
+    ahead = (sample.mean - published) * (1 if mode_of(metric) == "max" else -1)
+    return rule(ahead, tolerance, f"{evidence}; as good within {unit}")
+
+
+@check
+def agrees_in_all(
+    table: DataFrame,
+    metric: str,
+    published: Rows,
+    column: str,
+    by: Sequence[str],
+    tolerance: float,
+    of: Of | None = None,
+) -> Verdict:
+    """All rows of a published table at once: the least favourable one decides, as in `agrees`.
+
+    by: the columns that say which runs a row is about; column: where a row has its figure. Errors (see mode_of) are
+    compared by their ratio, all else by the difference: a tolerance of .005 is .5 % or half a point.
+    """
+    return rule_all(pair_up(table, metric, published, column, by, of), metric, tolerance)
+
+
+def pair_up(
+    table: DataFrame, metric: str, published: Rows, column: str, by: Sequence[str], of: Of | None = None
+) -> dict[str, tuple[Sample, float]]:
+    """What is obtained beside what is published, for each row that has the column, by what the row is about."""
+    pairs = {}
+    for row in published:
+        if column in row:
+            keys = {key: row[key] for key in by}
+            pairs[describe(keys)] = (aggregate(table, metric, {**(of or {}), **keys}), float(row[column]))
+    return pairs
+
+
+def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: float) -> Verdict:
+    """The ruling about pairs of obtained and published figures: that of the least favourable one."""
+    if not pairs:
+        raise MissingRunsError("no finished run of these")
+    error = mode_of(metric) == "min"
+    ahead = {name: 1 - s.mean / theirs if error else s.mean - theirs for name, (s, theirs) in pairs.items()}
+    worst = min(ahead, key=lambda name: ahead[name])
+    sample, theirs = pairs[worst]
+    allowed, bound = (f"{100 * tolerance:g} %", "above") if error else (f"{100 * tolerance:g} points", "below")
+    return rule(
+        ahead[worst],
+        tolerance,
+        f"{sum(a >= 0 for a in ahead.values())} of {len(pairs)} at the published figure or better, "
+        f"{sum(-tolerance <= a < 0 for a in ahead.values())} up to {allowed} {bound} it, "
+        f"{sum(a < -tolerance for a in ahead.values())} further off; the least favourable: {worst}: "
+        f"{format_metric(metric, sample)}, published {format_metric(metric, theirs)}",
+    )
+
+
+def rule(ahead: float, tolerance: float, evidence: str) -> Verdict:
+    """ahead: how much better than published; beaten above the tolerance, refuted below its negative."""
+    return beaten(evidence) if ahead > tolerance else decide(ahead >= -tolerance, evidence)
+
+
+def protocol_differences(table: DataFrame, of: Of, protocol: Of | None) -> str:
+    """Where runs differ from the report's protocol, as `trainer.max_epochs 30 instead of 100`; empty where nowhere."""
+    differences = []
+    for key, value in (protocol or {}).items():
+        for other in select(table, of)[key].unique():
+            if other != value and not (value is None and pd.isna(other)):
+                differences.append(f"{key} {other:g} instead of {'none' if value is None else f'{value:g}'}")
+    return ", ".join(differences)
+
+
+# --- a bound ---------------------------------------------------------------------------------------------------------
+
+
+@check
+def within(table: DataFrame, metrics: Sequence[str], low: float, high: float, of: Of) -> Verdict:
+    """Reproduced where each metric's mean lies between two numbers, else refuted."""
+    samples = {metric: aggregate(table, metric, of) for metric in metrics}
+    listed = ", ".join(f"{metric_label(metric)} {format_metric(metric, s)}" for metric, s in samples.items())
+    holds = all(low <= s.mean <= high for s in samples.values())
+    return decide(holds, f"{listed}; the range is {low:g} to {high:g}")
+
+
+@check
+def reaches(table: DataFrame, goals: Mapping[str, float], of: Of) -> Verdict:
+    """Reproduced where each metric's mean is better than its goal, else refuted."""
+    parts, holds = [], []
+    for metric, goal in goals.items():
+        sample = aggregate(table, metric, of)
+        parts.append(
+            f"{metric_label(metric)} {format_metric(metric, sample)}, the goal is {format_metric(metric, goal)}"
+        )
+        holds.append(sample.mean > goal if mode_of(metric) == "max" else sample.mean < goal)
+    return decide(all(holds), "; ".join(parts))
+
+
+# --- which is better -------------------------------------------------------------------------------------------------
+
+
+@check
+def better(table: DataFrame, metric: str, first: Of, second: Of | Sequence[Of], protocol: Of | None = None) -> Verdict:
+    """Reproduced where the first runs are better than the second (or each of several others) by more than the noise.
+
+    Noise: two standard errors of the difference of the means. Else refuted; not comparable as in `agrees`.
+    """
+    others = [second] if isinstance(second, Mapping) else list(second)
+    sample, rivals = aggregate(table, metric, first), [aggregate(table, metric, of) for of in others]
+    against = " and ".join(format_metric(metric, s) for s in rivals)
+    evidence = f"{metric_label(metric)} {format_metric(metric, sample)} against {against}"
+    differences = [text for of in (first, *others) if (text := protocol_differences(table, of, protocol))]
+    if differences:
+        return not_comparable(f"{evidence}; run with {', '.join(dict.fromkeys(differences))}")
+    return decide(all(compare(sample, s, metric) == BETTER for s in rivals), evidence)
+
+
+@check
+def best_of(
+    table: DataFrame, metric: str, key: str, best: Any, tolerance: float = 0.0, of: Of | None = None
+) -> Verdict:
+    """Reproduced where a value of a column has the best mean, or one that is behind by the tolerance at most."""
+    samples = aggregate_by(table, metric, key, of)
+    best = next((value for value in samples if value == best or _close(value, best)), best)
+    if best not in samples or len(samples) < 2:
+        raise MissingRunsError(f"no finished run with {describe({key: best})}, or with no other {key}")
+    sign = 1 if mode_of(metric) == "max" else -1
+    top = max(sign * s.mean for s in samples.values())
+    listed = ", ".join(f"{value if isinstance(value, str) else f'{value:g}'}: {format_metric(metric, s)}"
+                       for value, s in samples.items())  # fmt: skip
+    return decide(top - sign * samples[best].mean <= tolerance, f"{metric_label(metric)} {listed}")
+
+
+def _close(a: Any, b: Any) -> bool:
+    return isinstance(a, int | float) and isinstance(b, int | float) and math.isclose(a, b)
+
+
+@check
+def monotone(table: DataFrame, metric: str, key: str, rising: bool, of: Of | None = None, least: int = 2) -> Verdict:
+    """Reproduced where each higher value of a column has a higher mean (rising: false: a lower one), else refuted."""
+    samples = dict(sorted(aggregate_by(table, metric, key, of).items()))
+    if len(samples) < least:
+        raise MissingRunsError(f"fewer than {least} values of {key} have a finished run")
+    steps = np.diff([s.mean for s in samples.values()])
+    listed = ", ".join(f"{value:g}: {format_metric(metric, s)}" for value, s in samples.items())
+    return decide(bool((steps > 0).all() if rising else (steps < 0).all()), f"{metric_label(metric)} {listed}")
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+@check
+def compared(table: DataFrame, metric: str, first: Of, second: Of) -> Verdict:
+    """The answer to which of two is better, by more than the noise (see `better`)."""
+    a, b = aggregate(table, metric, first), aggregate(table, metric, second)
+    said = {BETTER: "better", EQUAL: "no difference beyond the noise", WORSE: "worse"}[compare(a, b, metric)]
+    return answered(f"{said}: {metric_label(metric)} {format_metric(metric, a)} against {format_metric(metric, b)}")
+
+
+@check
+def exceeds(table: DataFrame, metric: str, of: Of, published: float, goal: float) -> Verdict:
+    """What another recipe gives, held against a published figure and our own goal."""
+    sample, side = aggregate(table, metric, of), ("below", "above")
+    return answered(
+        f"{metric_label(metric)} {format_metric(metric, sample)}: {side[sample.mean > published]} the report's "
+        f"{format_metric(metric, published)}, {side[sample.mean >= goal]} our goal of {format_metric(metric, goal)}"
+    )
+
+
+@check
+def listed(
+    table: DataFrame,
+    metrics: str | Sequence[str],
+    by: str,
+    of: Of | None = None,
+    names: Mapping[Any, str] | None = None,
+    ranked: bool = False,
+) -> Verdict:
+    """Figures for each value of a column, every one of which is needed; ranked: the best of the first metric first.
+
+    names: what the values are called, which are then the only ones.
+    """
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    of = {**(of or {}), **({by: list(names)} if names else {})}
+    columns = {metric: aggregate_by(table, metric, by, of, complete=True) for metric in metrics}
+    values = list(names or columns[metrics[0]])
+    if not values or any(value not in columns[metrics[0]] for value in values):
+        raise MissingRunsError(f"not every {by} has a finished run")
+    if ranked:
+        sign = 1 if mode_of(metrics[0]) == "max" else -1
+        values.sort(key=lambda value: -sign * columns[metrics[0]][value].mean)
+    texts = [
+        f"{(names or {}).get(value) or (value if isinstance(value, str) else f'{value:g}')} "
+        + ", ".join(format_metric(metric, columns[metric][value]) for metric in metrics)
+        for value in values
+    ]
+    return answered(f"{' and '.join(map(metric_label, metrics))}: {'; '.join(texts)}")

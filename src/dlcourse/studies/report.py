@@ -1,0 +1,175 @@
+"""A study's table of runs, the verdicts that follow from it, and its page."""
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+from pandas import DataFrame
+
+from dlcourse import runs
+from dlcourse.config import plugins
+from dlcourse.config.identity import NOT_HASHED
+from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.reports import page
+from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
+from dlcourse.studies import checks, items
+from dlcourse.studies.runs import Runs, run_status
+from dlcourse.studies.samples import select
+from dlcourse.studies.study import Claim, Job, Study, job_columns
+from dlcourse.studies.verdict import Verdict, not_comparable, not_run
+
+REPORT, MEASURED = "report", "measured.csv"
+COMFORT = (*NOT_HASHED, "data.root")  # overrides that don't change what a study computes
+
+
+# --- the functions that a study's YAML names -------------------------------------------------------------------------
+
+
+def study_module(name: str) -> ModuleType | None:
+    """What is a study's own: the module of that name in this package, if there is one.
+
+    It may have `derive(table)`, which adds columns that follow from the config; `measure(study, runs)`, a table with a
+    row a run (`hash`) of what has to be measured on its network; checks; and items of the page.
+    """
+    dotted = f"dlcourse.studies.{name.replace('/', '.')}"
+    known = find_spec(dotted.rpartition(".")[0]) is not None and find_spec(dotted) is not None
+    return importlib.import_module(dotted) if known else None
+
+
+def find_function(study: Study, name: str, standard: ModuleType, kind: str) -> Callable[..., Any]:
+    """A function by the name that a study's YAML gives it.
+
+    `name`: of the study's own module, else of the standard ones. `other.name`: of another study of the course.
+    `module.name`: of a plugin that the user has allowed.
+    """
+    sibling, _, function = name.rpartition(".")
+    if sibling:
+        module = study_module(f"{study.course}/{sibling}")
+        places = [module] if module else []
+        if not places:
+            found: Callable[..., Any] = plugins.find_object(name, kind)
+            return found
+    else:
+        places = [module for module in (study_module(study.name), standard) if module]
+    for place in places:
+        if callable(getattr(place, function, None)):
+            return getattr(place, function)
+    own = [key for place in places for key, value in vars(place).items() if callable(value) and key.islower()]
+    raise InputError(f"study={study.name}: there is no {kind} {name}{did_you_mean(name, own)}")
+
+
+# --- the table of runs -----------------------------------------------------------------------------------------------
+
+
+def table_of_runs(study: Study, planned: Mapping[str, list[tuple[Job, Path]]]) -> DataFrame:
+    """A row a job: its config, and where its run is done what that gave; `encoder.KEY` is its encoder's."""
+    rows: dict[str, dict[str, Any]] = {}
+    for job, run in (entry for block in planned.values() for entry in block):
+        row = job_columns(job) | {"status": run_status(run)}
+        if row["status"] == "done":
+            row |= run_record(run)
+        if job.encoder:
+            row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
+        rows[f"{job.block} {job.hash}"] = rows[job.hash] = row
+    table = DataFrame([rows[f"{job.block} {job.hash}"] for block in planned.values() for job, _ in block])
+    derive = getattr(study_module(study.name), "derive", None)
+    return derive(table) if derive else table
+
+
+def with_measurements(study: Study, known: Runs) -> Runs:
+    """The table with the columns that the study's `measure` adds.
+
+    They are kept until the runs or the package's code change, but not where something was not there to be measured:
+    the frame then has `attrs["incomplete"]`.
+    """
+    measure = getattr(study_module(study.name), "measure", None)
+    done = known.done()
+    if measure is None or not len(done):
+        return known
+    path = known.folder / MEASURED
+    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))
+    stamp = hashlib.sha256(code + "".join(sorted(done["hash"])).encode()).hexdigest()
+    if path.is_file() and path.read_text(encoding="utf-8").startswith(f"# {stamp}\n"):
+        extra = pd.read_csv(path, comment="#", dtype={"hash": str})
+    else:
+        extra = measure(study, known)
+        if not extra.attrs.get("incomplete"):
+            runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
+    return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
+
+
+# --- verdicts and the page -------------------------------------------------------------------------------------------
+
+
+def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
+    """The verdict on a claim; figures of data or weights that aren't the published ones decide nothing.
+
+    That is asked of the runs that a claim is about: its `runs`, and the block of its argument `of`; else of all.
+    """
+    table = select(table, claim.runs)
+    done = table["status"] == "done"
+    if not done.any():
+        return not_run("none of the runs is done")
+    for column, sentence in claim.needs.items():
+        if column not in table or table[column].isna().all():
+            return not_run(sentence)
+    verdict: Verdict = find_function(study, claim.check, checks, "check")(table, **claim.arguments)
+    of = claim.arguments.get("of")
+    asked = select(table[done], {"block": of["block"]} if isinstance(of, dict) and "block" in of else {})
+    comparable = asked["comparable"].astype(bool).all()
+    if comparable or verdict.kind in ("not run", "answered", "not comparable"):
+        return verdict
+    return not_comparable(verdict.evidence)
+
+
+def page_items(study: Study, known: Runs) -> list[page.Item]:
+    """The tables and figures of a study's page, in the order of its YAML; a standard page where it names none."""
+    made: list[page.Item] = []
+    for entry in study.report or [{"standard": {}}]:
+        for name, arguments in entry.items():
+            item = find_function(study, name, items, "item of the report")(study, known, **(arguments or {}))
+            made += item if isinstance(item, list) else [item]
+    return made
+
+
+def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick: bool, command: str) -> Path:
+    """Write report.html and the rest into the study's folder; returns where."""
+    known = with_measurements(study, known)
+    done = known.done()
+    swept = {key for block in study.blocks.values() for key in block}
+    narrowing = [key for key in overrides if key in swept]
+    changed = [key for key in overrides if key not in swept and not key.startswith(COMFORT)]
+    findings = []
+    for claim in [] if quick else study.claims:
+        verdict = judge(study, claim, known.table)
+        if changed and verdict.kind not in ("not run", "answered"):
+            verdict = not_comparable(f"{verdict.evidence} (run with another {or_list(changed)})")
+        findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
+    where = known.folder / REPORT
+    page.write(
+        page.Page(
+            title=study.title,
+            source=study.source,
+            lead=study.text,
+            banner=collect_warnings(known.table, overrides, quick),
+            deviations=study.deviations,
+            items=page_items(study, known) if len(done) else [],
+            verdicts=findings,
+            facts=list(describe_runs(known.table, command).items()),
+            runs=known.table,
+            record={
+                "study": study.name,
+                "budget": "quick" if quick else "full",
+                "runs": len(known.table),
+                "done": len(done),
+                "overrides": narrowing + changed,
+            },
+        ),
+        where,
+    )
+    return where

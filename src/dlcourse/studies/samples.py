@@ -1,0 +1,105 @@
+"""Figures over seeds: which runs they are of, their mean and deviation, and how they are written."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+from dlcourse.reports.page import GAP, format_mean, format_percent
+from dlcourse.reports.tables import refuse_other_protocol
+from dlcourse.studies.verdict import MissingRunsError
+from dlcourse.tasks.task import mode_of
+
+Of = Mapping[str, Any]
+"""Which runs: {column: value}, or {column: [value, ...]}; `{}` is all."""
+
+BETTER, EQUAL, WORSE = 1, 0, -1
+
+
+class Sample(NamedTuple):
+    """A metric over n seeds: sd is NaN for one run, mean too for none."""
+
+    mean: float
+    sd: float = math.nan
+    n: int = 0
+
+
+def select(table: DataFrame, of: Of) -> DataFrame:
+    """The rows of a table whose columns have these values."""
+    keep = pd.Series(True, index=table.index)
+    for key, value in of.items():
+        if key not in table:
+            return table.iloc[:0]
+        keep &= table[key].isin(value) if isinstance(value, list | tuple) else table[key] == value
+    return table[keep]
+
+
+def describe(of: Of) -> str:
+    """`block cnn, optimizer.lr 0.1`"""
+    return ", ".join(f"{key} {' or '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for key, v in of.items())
+
+
+def aggregate(
+    table: DataFrame, metric: str, of: Of | None = None, complete: bool = False, free: Sequence[str] = ()
+) -> Sample:
+    """Mean and standard deviation of a metric over runs that differ in nothing but the seed (and the columns `free`).
+
+    complete: every planned run has to be there. Raises MissingRunsError where no run (or not every one) has the metric,
+    InputError where runs differ in more than that.
+    """
+    rows = select(table, of or {})
+    values = pd.to_numeric(rows[metric]) if metric in rows else pd.Series(dtype=float)
+    if values.notna().sum() == 0 or (complete and values.isna().any()):
+        raise MissingRunsError(f"no finished run with {describe(of)}" if of else f"no finished run has {metric}")
+    refuse_other_protocol(rows[values.notna()], (*(of or {}), *free))
+    return Sample(float(values.mean()), float(values.std()), int(values.notna().sum()))
+
+
+def aggregate_by(
+    table: DataFrame, metric: str, by: str, of: Of | None = None, complete: bool = False
+) -> dict[Any, Sample]:
+    """A sample for each value of a column, in the order in which they come; values without a finished run are left out.
+
+    complete: raises MissingRunsError for those instead.
+    """
+    rows, samples = select(table, of or {}), {}
+    for value in rows[by].dropna().unique() if by in rows else ():
+        try:
+            samples[value] = aggregate(rows, metric, {by: value}, complete)
+        except MissingRunsError:
+            if complete:
+                raise
+    return samples
+
+
+def compare(a: Sample, b: Sample, metric: str) -> int:
+    """BETTER or WORSE where a is so by more than two standard errors of their difference, else EQUAL."""
+    ahead = (a.mean - b.mean) * (1 if mode_of(metric) == "max" else -1)
+    noise = 2 * math.hypot(*(0 if math.isnan(s.sd) else s.sd / math.sqrt(s.n) for s in (a, b)))
+    return int(np.sign(ahead)) if abs(ahead) > noise else EQUAL
+
+
+def format_metric(metric: str, value: Sample | float) -> str:
+    """`70.96 ± 0.40 % (3 runs)`, in the metric's unit, with as many digits as it needs."""
+    mean, sd, n = value if isinstance(value, Sample) else Sample(float(value))
+    if math.isnan(mean):
+        return GAP
+    if metric.endswith("accuracy"):
+        text = f"{format_percent(mean, sd)} %"
+    elif "psnr" in metric:
+        text = f"{format_mean(mean, sd, 2)} dB"
+    elif metric.endswith("epochs"):
+        text = format_mean(mean, sd or math.nan, 0)
+    else:
+        text = format_mean(mean, sd, 2 if abs(mean) >= 10 else 4 if abs(mean) >= 0.02 else 5)
+    return f"{text} ({n:.0f} runs)" if n > 1 else text
+
+
+def metric_label(metric: str) -> str:
+    """`val/accuracy` as `validation accuracy`."""
+    stage, _, name = metric.rpartition("/")
+    stage = {"val": "validation", "train": "training"}.get(stage, stage)
+    return f"{stage} {name}".strip().replace("psnr", "PSNR")

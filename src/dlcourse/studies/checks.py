@@ -253,7 +253,7 @@ def listed(
         sign = 1 if mode_of(metrics[0]) == "max" else -1
         values.sort(key=lambda value: -sign * columns[metrics[0]][value].mean)
     texts = [
-        f"{(names or {}).get(value) or (value if isinstance(value, str) else f'{value:g}')} "
+        f"{(names or {}).get(value) or (value if isinstance(value, str) else f'{value:g}')}: "
         + ", ".join(format_metric(metric, columns[metric][value]) for metric in metrics)
         for value in values
     ]

@@ -111,12 +111,14 @@ def curves(
     of: Of | None = None,
     x: str = "epoch",
     first: bool = False,
+    heading: str = "",
     note: str = "",
     **options: Any,
 ) -> Plot:
     """Columns of metrics.csv by epoch (x: step), a line and its band over seeds for each value of `by` and metric.
 
-    first: the first seed alone. options: of plots.superimposed, as log_y or levels.
+    first: the first seed alone. heading: above the figure itself.
+    options: of plots.superimposed, as log_y or levels.
     """
     rows = select(runs.done(), of or {})
     groups = {study.label(v): g for v, g in rows.groupby(by, sort=False)} if by else {"": rows}
@@ -128,7 +130,7 @@ def curves(
     }  # fmt: skip
     figure = plots.superimposed(
         {label: (list(line.index), line["mean"].to_numpy()) for label, line in lines.items()},
-        options.pop("heading", ""),
+        heading,
         x,
         options.pop("y_label", metric_label(metrics[0]) if len(metrics) == 1 else metrics[0].split("/")[1]),
         bands={label: line["sd"].to_numpy() for label, line in lines.items() if line["sd"].any()},
@@ -156,9 +158,16 @@ def confusion(
 
 
 def weights(
-    study: Study, runs: Runs, name: str, title: str, of: Of | None = None, before: bool = False, note: str = "",
+    study: Study,
+    runs: Runs,
+    name: str,
+    title: str,
+    of: Of | None = None,
+    before: bool = False,
+    heading: str = "",
+    note: str = "",
     **options: Any,
-) -> list[Item]:  # fmt: skip
+) -> list[Item]:
     """The first layer's weights of the first such run as images; before: of the network as it was before training.
 
     options: of plots.weight_images.
@@ -167,8 +176,8 @@ def weights(
     if not len(done):
         return []
     run = done["run"].iloc[0]
-    task = load_initial_task(run) if before else load_run(run)[0]
-    return [Plot(name, title, plots.weight_images(weight_images(task.net), **options), note)]
+    net = (load_initial_task(run) if before else load_run(run)[0]).net
+    return [Plot(name, title, plots.weight_images(weight_images(net), title=heading, **options), note)]
 
 
 def weight_images(net: nn.Module) -> plots.Array:

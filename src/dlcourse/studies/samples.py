@@ -42,6 +42,15 @@ def describe(of: Of) -> str:
     return ", ".join(f"{key} {' or '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for key, v in of.items())
 
 
+def require(table: DataFrame, metric: str, of: Of | None = None) -> DataFrame:
+    """The runs that have a metric. Raises MissingRunsError where none has."""
+    rows = select(table, of or {})
+    rows = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0]
+    if not len(rows):
+        raise MissingRunsError(f"no finished run with {describe(of)}" if of else f"no finished run has {metric}")
+    return rows
+
+
 def aggregate(
     table: DataFrame, metric: str, of: Of | None = None, complete: bool = False, free: Sequence[str] = ()
 ) -> Sample:
@@ -50,12 +59,12 @@ def aggregate(
     complete: every planned run has to be there. Raises MissingRunsError where no run (or not every one) has the metric,
     InputError where runs differ in more than that.
     """
-    rows = select(table, of or {})
-    values = pd.to_numeric(rows[metric]) if metric in rows else pd.Series(dtype=float)
-    if values.notna().sum() == 0 or (complete and values.isna().any()):
-        raise MissingRunsError(f"no finished run with {describe(of)}" if of else f"no finished run has {metric}")
-    refuse_other_protocol(rows[values.notna()], (*(of or {}), *free))
-    return Sample(float(values.mean()), float(values.std()), int(values.notna().sum()))
+    rows = require(table, metric, of)
+    if complete and len(rows) < len(select(table, of or {})):
+        raise MissingRunsError(f"a run with {describe(of or {})} is missing")
+    refuse_other_protocol(rows, (*(of or {}), *free))
+    values = pd.to_numeric(rows[metric])
+    return Sample(float(values.mean()), float(values.std()), len(values))
 
 
 def aggregate_by(

@@ -7,7 +7,7 @@ from pandas import DataFrame
 from dlcourse.reports.page import Table
 from dlcourse.studies.checks import check
 from dlcourse.studies.runs import Runs
-from dlcourse.studies.samples import aggregate, format_metric, metric_label
+from dlcourse.studies.samples import aggregate, format_metric, metric_label, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered
 
@@ -31,8 +31,8 @@ def implausible_loss(
     table: DataFrame, accuracy: float, loss: float, train_accuracy: float, train_loss: float, batch: int
 ) -> Verdict:
     """A photo that is taken for another class costs at least ln 2; what does a wrong one cost where it is measured?"""
-    aggregate(table, "test/loss")
-    here = (table["test/loss"] / (1 - table["test/accuracy"])).mean()
+    rows = require(table, "test/loss")
+    here = (rows["test/loss"] / (1 - rows["test/accuracy"])).mean()
     ratios = [value / (1 - share) for value, share in ((loss, accuracy), (train_loss, train_accuracy))]
     said = "hardly" if ratios[0] < here / 2 else "it can"
     return answered(

@@ -10,7 +10,7 @@ from pandas import DataFrame
 from dlcourse.reports.tables import read_history
 from dlcourse.studies.checks import check
 from dlcourse.studies.runs import Runs
-from dlcourse.studies.samples import Of, aggregate, select
+from dlcourse.studies.samples import Of, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered
 
@@ -32,8 +32,7 @@ def stuck_epochs_of(losses: "Sequence[float] | pd.Series[float]", classes: int) 
 @check
 def stuck_epochs(table: DataFrame, of: Of, published: int) -> Verdict:
     """How long the loss stays at that of a guess."""
-    aggregate(table, "stuck epochs", of)
-    rows = select(table, of).dropna(subset=["stuck epochs"])
+    rows = require(table, "stuck epochs", of)
     each = ", ".join(
         f"{stuck:g}{' (to the end)' if stuck >= epochs else ''}"
         for stuck, epochs in zip(rows["stuck epochs"], rows["epochs"], strict=True)

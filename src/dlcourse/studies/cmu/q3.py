@@ -1,0 +1,96 @@
+"""Question 3: a fully connected network on NIST36, three learning rates."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pandas import DataFrame
+
+from dlcourse.reports.tables import read_confusion, read_history
+from dlcourse.studies.checks import check
+from dlcourse.studies.runs import Runs
+from dlcourse.studies.samples import Of, aggregate, format_metric, require
+from dlcourse.studies.study import Study
+from dlcourse.studies.verdict import Verdict, answered, decide
+
+MOST_CONFUSED = 10  # pairs
+LATE = 10  # epochs over which the validation accuracy's jumping is measured
+
+
+def measure(study: Study, runs: Runs) -> DataFrame:
+    """When half of the training set is right, how much the validation accuracy jumps late, what is confused most."""
+    return DataFrame(
+        {
+            "hash": hash_,
+            "epochs to half": epochs_to(run, 0.5),
+            "late sd": float(read_history(run)["val/accuracy"].tail(LATE).std()),
+            "confused": most_confused(run),
+        }
+        for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True)
+    )
+
+
+def epochs_to(run: Path, accuracy: float) -> float:
+    """The first epoch with that training accuracy, infinity where it is never reached."""
+    past = read_history(run)
+    reached = past["epoch"][past["train/accuracy"] >= accuracy]
+    return float(reached.iloc[0]) if len(reached) else math.inf
+
+
+def most_confused(run: Path) -> str:
+    """The pairs of classes that are confused most, one way or the other, as `0O 12, 1I 9`."""
+    counts, classes = read_confusion(run)
+    both = np.triu(counts + counts.T, 1)
+    order = np.argsort(-both, axis=None, kind="stable")[:MOST_CONFUSED]
+    pairs = [divmod(int(at), len(classes)) for at in order]
+    return ", ".join(f"{''.join(sorted(classes[i] + classes[j]))} {both[i, j]}" for i, j in pairs if both[i, j])
+
+
+@check
+def noisier(table: DataFrame, rate: float, than: float) -> Verdict:
+    """Reproduced where a learning rate ends lower and jumps more than another, in validation accuracy."""
+    (low, jumps), (high, calm) = (
+        [aggregate(table, metric, {"optimizer.lr": lr}) for metric in ("val/accuracy", "late sd")]
+        for lr in (rate, than)
+    )
+    texts = [
+        f"{format_metric('accuracy', end)}, jumping by {format_metric('accuracy', late.mean)}"
+        for end, late in ((low, jumps), (high, calm))
+    ]
+    evidence = f"validation accuracy {texts[0]} over the last ten epochs at {rate:g}; {texts[1]} at {than:g}"
+    return decide(low.mean < high.mean and jumps.mean > calm.mean, evidence)
+
+
+@check
+def slower(table: DataFrame, rate: float, than: float) -> Verdict:
+    """Reproduced where a learning rate needs at least twice the epochs to a training accuracy of a half."""
+    a, b = (aggregate(table, "epochs to half", {"optimizer.lr": lr}).mean for lr in (rate, than))
+    ends = [format_metric("accuracy", aggregate(table, "val/accuracy", {"optimizer.lr": lr})) for lr in (rate, than)]
+    evidence = f"{a:.3g} epochs to a training accuracy of 50 %, {b:.3g} at {than:g}"
+    return decide(a >= 2 * b, f"{evidence}; in the end validation accuracy {ends[0]} and {ends[1]}")
+
+
+@check
+def confused_pairs(table: DataFrame, pairs: Sequence[str], of: Of) -> Verdict:
+    """Reproduced where each pair is among the ten most confused of all 630 in most of the runs."""
+    texts = require(table, "confused", of)["confused"]
+    tops = [[entry.split()[0] for entry in text.split(", ")] for text in texts]
+    times = {pair: sum("".join(sorted(pair)) in top for top in tops) for pair in pairs}
+    counts = ", ".join(f"{pair[0]}/{pair[1]} {n}" for pair, n in times.items())
+    evidence = f"among the ten most confused pairs of 630, in how many of {len(tops)} runs: {counts}"
+    return decide(all(n > len(tops) / 2 for n in times.values()), f"{evidence} (first run: {texts.iloc[0]})")
+
+
+@check
+def hidden_overfit(
+    table: DataFrame, of: Of, divisor: float, images: Mapping[str, int], published: Mapping[str, float]
+) -> Verdict:
+    """What the report's losses are as means over images, beside those obtained."""
+    train, val = (aggregate(table, f"{split}/loss", of) for split in ("train", "val"))
+    means = {split: value * divisor / images[split] for split, value in published.items()}
+    return answered(
+        f"{'yes' if val.mean > 1.5 * train.mean else 'no'}: its {published['train']} and {published['val']} are "
+        f"{means['train']:.2f} and {means['val']:.2f} for an image; here training loss {format_metric('loss', train)}, "
+        f"validation loss {format_metric('loss', val)}"
+    )

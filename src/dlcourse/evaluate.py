@@ -5,13 +5,14 @@ import logging
 from pathlib import Path
 
 from dlcourse import runs
+from dlcourse.config import plugins
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, or_list
 
 log = logging.getLogger(__name__)
 
 USAGE = """
-python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json]
+python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json] [plugins=[MODULE]]
 
 Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of
 other data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
@@ -23,10 +24,11 @@ CHANGEABLE = ["root", "source", "verify", "limit", "limit_eval", "eval_batch_siz
 
 
 def main(argv: list[str]) -> dict[str, float]:
-    given = cli.parse_arguments(argv, USAGE, ("run",), ("split", "out", "data."))
-    split = given.get("split", "test")
-    if split not in ("train", "val", "test"):
-        raise InputError(f"split={split}: it can be train, val or test")
+    given = cli.parse_arguments(
+        argv, USAGE, ("run",), ("out", "plugins", "data."), choices={"split": ("test", "train", "val")}
+    )
+    split = given["split"]
+    plugins.grant(given.get("plugins"))
     run = runs.find_run(given["run"])
     changes = {k: v for k, v in given.items() if k.startswith("data.")}
     plain, result = runs.read_config(run), runs.read_result(run)

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 from dlcourse import runs
+from dlcourse.config import plugins
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
 USAGE = """
-python -m dlcourse.predict run=DIR images=GLOB [out=FILE.csv] [invert=true]
+python -m dlcourse.predict run=DIR images=GLOB [out=FILE.csv] [invert=true] [plugins=[MODULE]]
 
 Classifies images with the best checkpoint of a run (of a sweep's directory: its best run). Each is read as the run's
 data were: in colour or grey, resized to the network's size, normalised. invert=true turns light on dark into dark on
@@ -24,10 +25,8 @@ five likeliest classes with their probabilities. Without out=FILE the csv goes t
 
 
 def main(argv: list[str]) -> None:
-    given = cli.parse_arguments(argv, USAGE, ("run", "images"), ("out", "invert"))
-    invert = given.get("invert", "false")
-    if invert not in ("true", "false"):
-        raise InputError(f"invert={invert}: it can be true or false")
+    given = cli.parse_arguments(argv, USAGE, ("run", "images"), ("out", "plugins"), choices={"invert": cli.BOOLEAN})
+    plugins.grant(given.get("plugins"))
     run = runs.find_run(given["run"])
     exact = Path(given["images"]).expanduser()
     found = [exact] if exact.exists() else map(Path, glob.glob(str(exact), recursive=True))  # noqa: PTH207
@@ -39,7 +38,7 @@ def main(argv: list[str]) -> None:
     plain, result = runs.read_config(run), runs.read_result(run)
     from dlcourse.training.engine import predict_images
 
-    rows = predict_images(run, plain, result, files, invert == "true")
+    rows = predict_images(run, plain, result, files, given["invert"] == "true")
     header = ["file", "class", "probability"]
     header += [f"{what}_{k + 1}" for k in range((len(rows[0]) - 3) // 2) for what in ("class", "probability")]
     text = io.StringIO()

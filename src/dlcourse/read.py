@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcourse import runs
+from dlcourse.config import plugins
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
 
@@ -31,12 +32,10 @@ context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word
 
 
 def main(argv: list[str]) -> None:
-    given = cli.parse_arguments(argv, USAGE, ("run", "page"), ("truth", "out", "turn", "context"))
-    context, turn = given.get("context", "false"), given.get("turn")
-    if context not in ("true", "false"):
-        raise InputError(f"context={context}: it can be true or false")
-    if turn not in (None, "0", "90", "180", "270"):
-        raise InputError(f"turn={turn}: it can be 0, 90, 180 or 270")
+    choices = {"context": cli.BOOLEAN, "turn": ("auto", "0", "90", "180", "270")}
+    given = cli.parse_arguments(argv, USAGE, ("run", "page"), ("truth", "out", "plugins"), choices=choices)
+    turn = None if given["turn"] == "auto" else int(given["turn"])
+    plugins.grant(given.get("plugins"))
     run, photo = runs.find_run(given["run"]), Path(given["page"]).expanduser()
     out = Path(given.get("out", Path("outputs", "pages", photo.stem))).expanduser()
     if out.is_file() or (out / runs.RESULT).exists():
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> None:
     from dlcourse import plots
     from dlcourse.reading.reader import open_reader
 
-    reading = open_reader(run).read(page, None if turn is None else int(turn), context == "true")
+    reading = open_reader(run).read(page, turn, given["context"] == "true")
     found = reading.letters
     print(reading.text or "(no letters)")
     sure = float(np.mean([x.probability for x in found])) if found else 1.0
@@ -65,7 +64,7 @@ def main(argv: list[str]) -> None:
         rows.writerow([x.line + 1, x.word + 1, x.text, f"{x.probability:.4f}", x.second, *box])
     runs.write_text(out / "letters.csv", table.getvalue())
     boxes = np.array([x.box for x in found]).reshape(-1, 4)
-    turned = np.rot90(page, int(turn or 0) // 90)
+    turned = np.rot90(page, (turn or 0) // 90)
     drawn = plots.letters(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
     plots.save(drawn, out / "letters.png")
     (out / "scores.json").unlink(missing_ok=True)  # of an earlier reading

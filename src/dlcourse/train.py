@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcourse import runs
+from dlcourse.config import plugins, search
 from dlcourse.config.schema import check
-from dlcourse.config.search import conf_dir
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch.compose import resolve
-from dlcourse.launch.overrides import check_overrides, sweep_values
+from dlcourse.launch.overrides import check_overrides, named_plugins, sweep_values
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,14 @@ def main(argv: list[str]) -> None:
     failures.clear()
     mistakes.clear()
     given = get_args_parser().parse_args(argv)
+    search.use_folder(given.config_dir)
+    plugins.grant(named_plugins(given.overrides))
     if not given.help and any(override.startswith("study=") for override in given.overrides):
         study(given.overrides)
         return
     checked = not (given.help or given.hydra_help or given.shell_completion)
-    # Other configs than ours: Hydra knows them, and ddp starts its processes so.
-    checked &= not (given.config_path or given.config_name or given.config_dir)
+    # Another primary config than ours: Hydra knows it, and ddp starts its processes so.
+    checked &= not (given.config_path or given.config_name)
     if checked:
         sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
         check_overrides(given.overrides, sweep, values=not given.cfg and not given.info)
@@ -78,7 +80,7 @@ def main(argv: list[str]) -> None:
             refuse_used(given.overrides)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them its way
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+        hydra.main(version_base="1.3", config_path=str(search.conf_dir()), config_name="train")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error.__cause__ or error)) from error
     if mistakes:

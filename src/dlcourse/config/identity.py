@@ -20,7 +20,7 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 # Keys that say where or how comfortably a run runs, not what it computes.
-NOT_HASHED = ("name", "logger", "trainer.progress", "trainer.figures", "trainer.accelerator", "data.workers",
+NOT_HASHED = ("name", "plugins", "logger", "trainer.progress", "trainer.figures", "trainer.accelerator", "data.workers",
               "data.memory_limit", "data.device", "data.epochs", "data.of", "model.cache_features")  # fmt: skip
 
 

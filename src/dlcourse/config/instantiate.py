@@ -1,33 +1,30 @@
 """Objects from `{_target_: dotted.name, argument: value, ...}`, and from nothing that could run code of its own."""
 
-import importlib
 import inspect
 from typing import Any, TypeVar
 
+from dlcourse.config.plugins import OURS, find_object, is_granted
 from dlcourse.core.errors import InputError
 
-ALLOWED = ("dlcourse", "torch", "torchvision", "lightning", "torchmetrics")
 T = TypeVar("T")
 
 
 def locate(target: Any, kind: type[T], key: str) -> type[T]:
-    """The class named `target`, which must be a subclass of `kind` that one of the ALLOWED packages defines.
+    """The class named `target`: a subclass of `kind` that one of the packages OURS or an allowed plugin defines.
 
     Looking at what the name leads to, rather than at the name alone, also refuses `torch.serialization.os.system`.
     """
     refused = InputError(
-        f"{key}._target_={target}: only {kind.__name__} classes of {', '.join(ALLOWED)} may be named there"
+        f"{key}._target_={target}: only {kind.__name__} classes of {', '.join(OURS)} or of a plugin may be named there"
     )
-    if not isinstance(target, str) or target.split(".")[0] not in ALLOWED or "." not in target:
+    if not isinstance(target, str) or "." not in target:
         raise refused
-    module, name = target.rsplit(".", 1)
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception:  # whatever importing it does: there is nothing to be had under this name
-        raise InputError(f"{key}._target_={target}: there is no such class") from None
-    if not (inspect.isclass(found) and issubclass(found, kind) and found.__module__.split(".")[0] in ALLOWED):
+    cls = find_object(target, f"{key}._target_")
+    if not (inspect.isclass(cls) and issubclass(cls, kind)):
         raise refused
-    return found
+    if cls.__module__.split(".")[0] not in OURS and not is_granted(cls.__module__):
+        raise refused
+    return cls
 
 
 def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: Any) -> T:

@@ -59,11 +59,16 @@ SPLITS: Rule = (
     "a list of splits with test among them, as [train, val, test]",
 )
 
+MODULES: Rule = (
+    (lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v)),
+    "a list of modules, as [mynet]",
+)
 SOME_BATCHES = _or(NULL, _whole(1), _between(1e-9, 1.0000001, "a share above 0"))
 
 RULES: dict[str, Rule] = {
     "seed": ((lambda v: _whole(0)[0](v) and v < 2**32), "a whole number from 0 to 4294967295"),
     "name": ((lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v), "a text without / and ="),
+    "plugins": MODULES,
     "data.name": TEXT,
     "data.reader": TEXT,
     "data.root": _or(NULL, TEXT),
@@ -150,7 +155,7 @@ RULES: dict[str, Rule] = {
     "trainer.progress": BOOL,
     "trainer.figures": BOOL,
 }
-TOP = ("seed", "name", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
+TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
 REQUIRED = (
     "seed", "name", "data.name", "data.shape", "data.classes", "data.batch_size", "model.name", "model._target_",
     "model.monitor", "model.net._target_", "optimizer._target_", "optimizer.lr",

@@ -1,6 +1,10 @@
-"""Where configs are found, and what there is to choose."""
+"""Where configs are looked for, and what there is to choose: our own folder and the one that a user has named."""
 
 from pathlib import Path
+
+from dlcourse.core.errors import InputError
+
+_own: list[Path] = []
 
 
 def conf_dir() -> Path:
@@ -9,22 +13,37 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
-def groups() -> dict[str, list[str]]:
-    """The folders of conf/ and the choices in each."""
-    choices: dict[str, list[str]] = {}
-    for path in sorted(conf_dir().glob("*/**/*.yaml")):
-        if path.is_relative_to(conf_dir() / "study"):
-            continue  # those are not Hydra's: dlcourse.studies reads them
-        group, *name = path.relative_to(conf_dir()).with_suffix("").parts
-        choices.setdefault(group, []).append("/".join(name))
-    return choices
+def use_folder(folder: str | None) -> None:
+    """Look in this folder, too (None: in ours alone). Raises InputError where it isn't there."""
+    _own.clear()
+    if folder is not None:
+        path = Path(folder).expanduser().absolute()
+        if not path.is_dir():
+            raise InputError(f"--config-dir {folder}: there is no such folder")
+        _own.append(path)
 
 
 def search_path() -> list[Path]:
-    """Where configs are looked for: the user's own folder, then ours."""
-    return [conf_dir()]
+    """The folders in which configs are looked for; of files of one name the first is taken, as Hydra does it."""
+    return [conf_dir(), *_own]
+
+
+def hydra_override() -> list[str]:
+    """What makes Hydra's compose() look there."""
+    return [f"hydra.searchpath=[{','.join(f'file://{path}' for path in _own)}]"] if _own else []
+
+
+def groups() -> dict[str, list[str]]:
+    """The folders of configs and the choices in each."""
+    choices: dict[str, list[str]] = {}
+    for top in search_path():
+        for path in sorted(top.glob("*/**/*.yaml")):
+            group, *name = path.relative_to(top).with_suffix("").parts
+            if group != "study":  # those are not Hydra's: dlcourse.studies reads them
+                choices.setdefault(group, []).append("/".join(name))
+    return {group: list(dict.fromkeys(names)) for group, names in choices.items()}
 
 
 def find_config(group: str, name: str) -> Path:
-    """The file of a choice, from the first folder of the search path that has it."""
-    return next(p for top in search_path() if (p := top / group / f"{name}.yaml").is_file())
+    """The file of a choice that there is."""
+    return next(path for top in search_path() if (path := top / group / f"{name}.yaml").is_file())

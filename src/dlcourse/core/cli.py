@@ -3,25 +3,34 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 
+BOOLEAN = ("false", "true")
+
 
 def parse_arguments(
-    argv: list[str], usage: str, required: tuple[str, ...], optional: tuple[str, ...] = (), words: tuple[str, ...] = ()
+    argv: list[str],
+    usage: str,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts with it.
 
     words: names for plain words, those without `=`, in the order in which they may be given.
+    choices: the values that an optional key may have; the first is what it has where it isn't given.
     Prints `usage` and exits for --help; raises InputError for a key that is unknown, missing or given twice.
     """
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
         sys.exit(0)
-    known = [*required, *optional]
+    choices = choices or {}
+    known = [*required, *optional, *choices]
     found: dict[str, str] = {}
     for argument in argv:
         key, equals, value = argument.partition("=")
@@ -42,6 +51,9 @@ def parse_arguments(
     for key in required:
         if key not in found:
             raise InputError(f"{key}=... is missing (see --help)")
+    for key, values in choices.items():
+        if found.setdefault(key, values[0]) not in values:
+            raise InputError(f"{key}={found[key]}: it can be {or_list(list(values))}")
     return found
 
 

@@ -1,15 +1,24 @@
-"""A composed config as plain, complete values."""
+"""Configs composed by Hydra, as plain, complete values."""
 
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlcourse.config import search
+from dlcourse.config.plugins import needed_plugins
 from dlcourse.config.schema import OPTIONAL
 from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch import resolvers  # noqa: F401  it registers them
 from dlcourse.runs import find_encoder_run
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """What Hydra makes of a command line: conf/train.yaml with the choices and values that it names."""
+    with initialize_config_dir(str(search.conf_dir()), version_base="1.3"):
+        return compose("train", [*overrides, *search.hydra_override()])
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -33,4 +42,5 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if isinstance(given.get("data"), dict) and "encoder" in given["data"]:
         run = find_encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run
         given["data"]["encoder"] = str(run.expanduser().absolute()) if run else given["data"]["encoder"]
+    given["plugins"] = needed_plugins(given)
     return given | {key: given.get(key) or {} for key in OPTIONAL}

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -14,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlcourse.config.identity import flatten
 from dlcourse.config.schema import OPTIONAL, RULES, TOP, check
-from dlcourse.config.search import conf_dir, groups
+from dlcourse.config.search import groups
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
-from dlcourse.launch.compose import resolve
+from dlcourse.launch.compose import compose_config, resolve
 
 
 def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> None:
@@ -32,16 +31,15 @@ def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> N
                 f"{argument} names several values: -m runs them all; one list is [a,b], one text is in quotes"
             )
         _check_name(override, known)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for choices in _choices(overrides, known):
-            base = _compose(choices)
-            for override in overrides:
-                if override.key_or_group not in known:
-                    _check_key(override, base)
-        if not sweep:
-            cfg = _compose(arguments)
-            if values:
-                check(resolve(cfg))
+    for choices in _choices(overrides, known):
+        base = _compose(choices)
+        for override in overrides:
+            if override.key_or_group not in known:
+                _check_key(override, base)
+    if not sweep:
+        cfg = _compose(arguments)
+        if values:
+            check(resolve(cfg))
 
 
 def sweep_values(arguments: list[str]) -> dict[str, Any]:
@@ -53,6 +51,12 @@ def sweep_values(arguments: list[str]) -> dict[str, Any]:
         values = [override_text(v) if isinstance(v, list | dict) else v for v in _values(override)]
         out[override.key_or_group] = values if override.is_sweep_override() else values[0]
     return out
+
+
+def named_plugins(arguments: list[str]) -> Any:
+    """What a command line gives for `plugins`; None where it doesn't."""
+    given = [_parse(a) for a in arguments if a.partition("=")[0] == "plugins"]
+    return given[-1].value() if given else None
 
 
 def _parse(argument: str) -> Override:
@@ -67,7 +71,7 @@ def _parse(argument: str) -> Override:
 
 def _compose(overrides: list[str]) -> DictConfig:
     try:
-        return compose("train", overrides)
+        return compose_config(overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(first_line(error.__cause__ or error)) from error
 

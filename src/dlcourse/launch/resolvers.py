@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlcourse import runs
-from dlcourse.config.search import conf_dir, groups
+from dlcourse.config.search import conf_dir, find_config, groups
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data.listing import class_folders
 from dlcourse.runs import find_encoder_run
@@ -33,8 +33,8 @@ def encoded_data(codes: DictConfig) -> DictConfig:
         choices = [choice for choice in groups()["data"] if choice != "codes"]
         if of not in choices:
             raise InputError(f"data.of={of}{did_you_mean(of, choices)}: it can be {or_list(choices, 40)}")
-        chosen = conf("data", f"{of}.yaml")
-    data = OmegaConf.merge(conf("train.yaml")["data"], {"channels": 3}, chosen)
+        chosen = read_config_file(find_config("data", of))
+    data = OmegaConf.merge(read_config_file(conf_dir() / "train.yaml")["data"], {"channels": 3}, chosen)
     assert isinstance(data, DictConfig)
     foreign = [str(key) for key in data if key not in given]
     if foreign:
@@ -45,9 +45,9 @@ def encoded_data(codes: DictConfig) -> DictConfig:
 
 
 @lru_cache
-def conf(*path: str) -> DictConfig:
-    """A file of conf/; read once, since each key of a config asks for it."""
-    found = OmegaConf.load(conf_dir().joinpath(*path))
+def read_config_file(path: Path) -> DictConfig:
+    """A file of configs; read once, since each key of a config asks for it."""
+    found = OmegaConf.load(path)
     assert isinstance(found, DictConfig)
     return found
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 
 from dlcourse.config import search
 from dlcourse.config.identity import config_hash, flatten
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
-from dlcourse.launch.compose import resolve
+from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.overrides import check_overrides, override_text
 
 QUIET = {"trainer.figures": False, "trainer.progress": False}  # a report draws what its runs need
@@ -167,8 +166,7 @@ def compose_job(block: str, overrides: dict[str, Any], encoder: Job | None) -> J
     arguments = [f"{key}={_typed(value)}" for key, value in overrides.items() if key in choices]
     arguments += [f"{key}={_typed(value)}" for key, value in overrides.items() if key not in choices]
     try:
-        with initialize_config_dir(str(search.conf_dir()), version_base="1.3"):
-            plain = resolve(compose("train", arguments))
+        plain = resolve(compose_config(arguments))
         check(plain)
     except InputError:
         raise

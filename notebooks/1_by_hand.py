@@ -20,7 +20,6 @@ from torch.nn.utils import parameters_to_vector
 from dlcourse import plots, scratch, statements, theory
 from dlcourse.data.clusters import clouds
 from dlcourse.reports.tables import read_history
-from dlcourse.studies.cs671 import xy
 from dlcourse.studies.runs import load_run
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
@@ -30,6 +29,12 @@ os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
 def show(figure):
     """A figure as reports have it."""
     display(Image(plots.png(figure)))
+
+
+def by_epoch(run, metric):
+    """A figure of a run by epoch."""
+    history = read_history(run)
+    return history["epoch"], history[metric]
 
 
 # %% [markdown]
@@ -120,7 +125,7 @@ show(plots.superimposed(curves, "A wrong gradient learns, too", x_label="step"))
 runs = {"by hand": Path("digits/0"), "autograd": Path("digits/1")}
 by_hand, autograd = (parameters_to_vector(load_run(run)[0].net.parameters()) for run in runs.values())
 print(f"\nlargest difference of a weight: {(by_hand - autograd).abs().max():.1e}")
-curves = {name: xy(read_history(run), "val/accuracy") for name, run in runs.items()}
+curves = {name: by_epoch(run, "val/accuracy") for name, run in runs.items()}
 show(plots.superimposed(curves, "By hand and with autograd", y_label="validation accuracy"))
 display(Image("digits/0/figures/weights.png"))  # what each hidden neuron looks for
 display(Image("digits/0/figures/misclassified.png"))

@@ -21,7 +21,6 @@ from dlcourse.report import find
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_history, run_record
 from dlcourse.scratch import SGD
-from dlcourse.studies.cs671 import xy
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -30,6 +29,12 @@ os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
 def show(figure):
     """A figure as reports have it."""
     display(Image(plots.png(figure)))
+
+
+def by_epoch(run, metric):
+    """A figure of a run by epoch."""
+    history = read_history(run)
+    return history["epoch"], history[metric]
 
 
 # %% [markdown]
@@ -66,7 +71,7 @@ NETWORK = "model=mlp model.net.hidden=[30,20,10] model.net.activation=tanh data=
 
 # %%
 found = dict(zip(OPTIMIZERS.split(","), find(["optimizers"]), strict=True))  # in the order of the sweep
-curves = {name: xy(read_history(run), "train/loss") for name, run in found.items()}
+curves = {name: by_epoch(run, "train/loss") for name, run in found.items()}
 show(plots.superimposed(curves, "Training loss at the rate .001", log_y=True))
 DataFrame({name: run_record(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
 
@@ -96,9 +101,7 @@ show(plots.bars(groups, heights, title="Validation accuracy", x_label="learning 
 
 # %%
 sgd = rates[rates["optimizer"] == "SGD"].sort_values("optimizer.lr")
-curves = {
-    f"{lr:g}": xy(read_history(run), "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)
-}
+curves = {f"{lr:g}": by_epoch(run, "train/loss") for lr, run in zip(sgd["optimizer.lr"], sgd["run"], strict=True)}
 show(plots.superimposed(curves, "Plain descent at six rates", log_y=True))
 
 # %% [markdown]

@@ -20,8 +20,9 @@ from pandas import DataFrame
 from dlcourse import plots
 from dlcourse.report import find
 from dlcourse.reports.overview import read_records
-from dlcourse.studies.cs671 import one_of_each, weights
+from dlcourse.studies.cs671.codes import one_of_each
 from dlcourse.studies.huji import PCA, pixels
+from dlcourse.studies.items import weight_images
 from dlcourse.studies.runs import load_run
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
@@ -81,7 +82,7 @@ show(plots.reconstructions(images, digits, "What comes of noisy images"))
 
 # %%
 for name, coder in {"clean": clean, "noisy": noisy}.items():
-    show(plots.weight_images(weights(coder), normalise=True, limit=32, columns=8, title=f"Trained {name}"))
+    show(plots.weight_images(weight_images(coder.net), normalise=True, limit=32, columns=8, title=f"Trained {name}"))
 
 # %% [markdown]
 # ## A code is data

@@ -19,7 +19,7 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.core.errors import InputError
-from dlcourse.nets.pretrained import find_weights
+from dlcourse.nets.weights import find_weights
 from dlcourse.report import find
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_confusion, run_record

@@ -236,7 +236,7 @@ def test_mistakes_are_one_sentence(config: Config, train: Train) -> None:
     assert "must be a run's directory" in mistake("data.encoder=null")
     for k in ("", "0", "1.5"):
         assert "whole number K from 1 up" in mistake(f"data.encoder='pca:{k}'")
-    assert "did you mean mobilenet_v2?" in mistake("data.encoder=imagenet:mobilenet")
+    assert "did you mean mobilenet_v2" in mistake("data.encoder=imagenet:mobilenet")
     assert "did you mean mnist" in mistake("data.of=minst")
     assert "data.of=codes" in mistake("data.of=codes")
     assert "no key function" in mistake("data.of=functions")

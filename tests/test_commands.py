@@ -216,13 +216,13 @@ def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trai
     shutil.copytree(trained, tmp_path / "sweep" / "0")
     before = (tmp_path / "sweep" / "0" / runs.RESULT).read_text()
     script = (
-        "import sys; from dlcourse import cli, engine, train\n"
+        "import sys; from dlcourse import train\nfrom dlcourse.core import cli\nfrom dlcourse.training import engine\n"
         "real = engine.train\n"
         "def flaky(plain, *rest):\n"
         "    if plain['seed'] == 1: raise RuntimeError('nobody foresaw this')\n"
         "    return real(plain, *rest)\n"
         "engine.train = flaky\n"
-        "cli.run(train.main)"
+        "cli.run_command(train.main)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "-m", *SMALL, "seed=0,1,2", "hydra.sweep.dir=sweep"],

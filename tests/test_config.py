@@ -182,7 +182,7 @@ def test_conf_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_mistake_needs_no_torch_and_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; from dlcourse import train; from dlcourse.core import cli; sys.argv[1:] = ['optimizer.lr=-1']\n"
-        "try: cli.run(train.main)\n"
+        "try: cli.run_command(train.main)\n"
         "finally: print(sorted({'torch', 'lightning', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(configs.__file__).parents[2])}

@@ -22,7 +22,7 @@ from dlcourse.callbacks import Keep
 
 assert Keep.SHARE < 1
 Keep.SHARE = 1e9 if runs.main_process() else 1e-9
-cli.run(resume.main)
+cli.run_command(resume.main)
 """
 
 

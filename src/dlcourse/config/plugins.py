@@ -61,6 +61,8 @@ def find_object(dotted: str, key: str) -> Any:
             return getattr(importlib.import_module(module), name)
         except Exception:  # whatever importing it does: there is nothing to be had under this name
             raise InputError(f"{key}={dotted}: there is no such class") from None
+    if module.split(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{key}={dotted}: there is no network, data set or task in Python's own modules")
     if not is_granted(module):
         raise InputError(
             f"{key}={dotted} needs the plugin {module}, which can run any code: if you trust it, add plugins=[{module}]"

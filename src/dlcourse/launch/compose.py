@@ -21,6 +21,11 @@ def compose_config(overrides: list[str]) -> DictConfig:
         return compose("train", [*overrides, *search.hydra_override()])
 
 
+def is_file_name(text: str) -> bool:
+    """Whether a text is a file's rather than a name of something, as imagenet or IMAGENET1K_V2."""
+    return any(sign in text for sign in "./~")
+
+
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain dicts with everything filled in. Raises InputError for a missing value or a bad reference."""
     try:
@@ -35,9 +40,9 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         raise cause or InputError(f"{error.full_key or 'the config'}: {first_line(error)}") from None
     assert isinstance(plain, dict)
     given = {str(key): value for key, value in plain.items() if key != "hydra"}
-    for group, key, words in (("data", "root", ()), ("model", "weights", ("imagenet", "none"))):
+    for group, key, is_path in (("data", "root", bool), ("model", "weights", is_file_name)):
         path = given[group].get(key) if isinstance(given.get(group), dict) else None
-        if isinstance(path, str) and path not in words:  # a run is found again from any directory
+        if isinstance(path, str) and is_path(path):  # a run is found again from any directory
             given[group][key] = str(Path(path).expanduser().absolute())
     if isinstance(given.get("data"), dict) and "encoder" in given["data"]:
         run = find_encoder_run(given["data"]["encoder"])  # of a sweep's directory its best run

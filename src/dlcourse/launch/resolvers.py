@@ -15,7 +15,11 @@ from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data.listing import class_folders
 from dlcourse.runs import find_encoder_run
 
-FEATURES = {"mobilenet_v2": 1280, "squeezenet1_1": 512, "resnet18": 512}  # numbers that the last layer sees
+FEATURES = {
+    "mobilenet_v2": 1280,
+    "squeezenet1_1": 512,
+    "resnet18": 512,
+}  # numbers that the last layer sees, of the course's networks
 
 
 def encoded_data(codes: DictConfig) -> DictConfig:
@@ -71,11 +75,7 @@ def code_shape(encoder: str) -> list[int]:
             raise InputError(f"data.encoder={encoder}: pca:K has a whole number K from 1 up, as in pca:64")
         return [int(what)]
     if word == "imagenet":
-        if what not in FEATURES:
-            raise InputError(
-                f"data.encoder={encoder}{did_you_mean(what, FEATURES)}: imagenet:NAME is of {or_list(list(FEATURES))}"
-            )
-        return [FEATURES[what]]
+        return [_feature_size(what, encoder)]
     run = find_encoder_run(encoder)
     assert run is not None
     model = run_config(run)["model"]
@@ -83,12 +83,24 @@ def code_shape(encoder: str) -> list[int]:
     widths = net.get("widths") or net.get("hidden")
     if widths:
         return [int(widths[-1])]
-    if net.get("name") in FEATURES:
-        return [FEATURES[net["name"]]]
+    if "name" in net:
+        return [_feature_size(net["name"], encoder)]
     raise InputError(
         f"data.encoder={encoder}: model={model['name']} has no code, as an autoencoder, a pretrained network or "
         "one with hidden layers has"
     )
+
+
+def _feature_size(network: str, encoder: str) -> int:
+    """How many numbers the last layer of a pretrained network sees; asked of the network where it isn't known."""
+    if network in FEATURES:
+        return FEATURES[network]
+    from dlcourse.nets.pretrained import feature_size  # here, because importing torch takes seconds
+
+    try:
+        return feature_size(network)
+    except ValueError as error:
+        raise InputError(f"data.encoder={encoder}: {str(error).removeprefix('name: ')}") from None
 
 
 def _image_shape(channels: int, *sides: int | None) -> list[int]:

@@ -8,8 +8,9 @@ from dlcourse.nets.cnn import CNN
 from dlcourse.nets.layers import activations, initialisations, initialise
 from dlcourse.nets.mlp import MLP
 from dlcourse.nets.neighbours import Neighbours
-from dlcourse.nets.pretrained import Pretrained, find_weights, read_weights
+from dlcourse.nets.pretrained import Pretrained
 from dlcourse.nets.toy import ToyConvNet
+from dlcourse.nets.weights import find_weights, read_weights
 
 __all__ = [
     "CNN",

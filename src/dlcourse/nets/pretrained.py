@@ -1,32 +1,28 @@
-"""torchvision's ImageNet networks with a fresh head, and where their published weights are found."""
+"""torchvision's and timm's classification networks with a fresh head."""
 
-import hashlib
-import os
-import pickle
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from dlcourse.core.errors import InputError, or_list
-from dlcourse.nets.layers import image_shape, probability, unknown, whole_number
+from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.nets.layers import image_shape, probability, whole_number
 
-# The name, and the smallest side in pixels that goes through all its layers.
-architectures: dict[str, int] = {"mobilenet_v2": 1, "squeezenet1_1": 17, "resnet18": 1}
+TIMM = "timm/"
+WITH_AUXILIARY = ("googlenet", "inception_v3")  # have classifiers on the way, which are left out
 
 
 class Pretrained(nn.Module):
     """x [B, 3, H, W], normalised with ImageNet's mean and deviation -> [B, classes], before the softmax.
 
-    `backbone` is torchvision's, `head` is new: dropout and Linear(1280, classes) for MobileNetV2; dropout,
-    Conv2d(512, classes, 1), relu and mean over the places for SqueezeNet; Linear(512, classes) for ResNet-18.
-    The new layer starts from PyTorch's own initialisation, as in CMU homework 5, Q6.1.3, Q6.1.4 and Q6.2.
-    Weights are random until `load_imagenet`; nothing is downloaded here.
-    dropout: the head's probability; None keeps torchvision's (.2, .5, and none for ResNet-18).
+    name: any of torchvision's classification networks, or timm/NAME for any of timm's. `backbone` is theirs up to the
+    last layer and gives [B, D]; `head` is new: dropout and Linear(D, classes); for SqueezeNet, whose backbone gives
+    maps [B, 512, h, w], dropout, Conv2d(512, classes, 1), relu and mean over the places. The new layer starts from
+    PyTorch's own initialisation, as in CMU homework 5, Q6.1.3, Q6.1.4 and Q6.2.
+    Weights are random until `load_backbone`; nothing is downloaded here.
+    dropout: the head's probability; None keeps the network's own (0 where it has none before its last layer).
     shape: [3, height, width] of the images, only to check that they fit.
     """
 
@@ -34,35 +30,19 @@ class Pretrained(nn.Module):
         self, name: str, classes: int, dropout: float | None = None, shape: Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        if name not in architectures:
-            raise ValueError(f"name: {unknown(name, list(architectures))}")
         whole_number("classes", classes)
         if dropout is not None:
             probability("dropout", dropout)
-        if shape is not None:
-            depth, *sides = image_shape(shape)
-            least = architectures[name]
-            if depth != 3 or min(sides) < least:
-                raise ValueError(f"shape: {name} takes [3, height, width] of {least} pixels or more, not {list(shape)}")
+        if shape is not None and image_shape(shape)[0] != 3:
+            raise ValueError(f"shape: {name} takes images in colour, [3, height, width], not {list(shape)}")
         self.name = name
-        model = models.get_model(name, weights=None)
-        if name == "resnet18":
-            # torchvision's order of children is its order of layers; without pooling and the head
-            self.backbone = nn.Sequential(OrderedDict(list(model.named_children())[:-2]))
-            self.head = nn.Sequential(nn.Dropout(dropout or 0.0), nn.Linear(512, classes))
-        elif name == "mobilenet_v2":
-            self.backbone = model.features
-            dropout = 0.2 if dropout is None else dropout
-            self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, classes))
+        self.backbone, last, own_dropout = split_network(create_network(name))
+        drop = nn.Dropout(own_dropout if dropout is None else dropout)
+        if isinstance(last, nn.Conv2d):
+            conv = nn.Conv2d(last.in_channels, classes, kernel_size=1)
+            self.head = nn.Sequential(drop, conv, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         else:
-            self.backbone = model.features
-            self.head = nn.Sequential(
-                nn.Dropout(0.5 if dropout is None else dropout),
-                nn.Conv2d(512, classes, kernel_size=1),
-                nn.ReLU(inplace=True),
-                nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(),
-            )
+            self.head = nn.Sequential(drop, nn.Linear(last.in_features, classes))
         self.to(memory_format=torch.channels_last)  # on 2 CPU cores MobileNetV2 trains 3 times as fast
 
     @property
@@ -71,20 +51,22 @@ class Pretrained(nn.Module):
         return next(layer for layer in self.backbone.modules() if isinstance(layer, nn.Conv2d))
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head sees: means over the places [B, 1280 or 512]; for SqueezeNet maps [B, 512, h, w]."""
-        x = self.backbone(x)
-        return x if self.name == "squeezenet1_1" else x.mean((2, 3))
+        """What the head sees: [B, D]; for SqueezeNet maps [B, 512, h, w]."""
+        out: Tensor = self.backbone(x)
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 
-    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
-        """Take the backbone from torchvision's state dict of the 1000-class network; the head stays as it is.
+    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Take the backbone from the state dict of the whole published network; the head stays as it is.
 
         Strict: missing, unknown and wrongly shaped entries raise ValueError, also the old head's.
         """
-        with torch.device("meta"):
-            expected = models.get_model(self.name, weights=None).state_dict()
+        network = create_empty(self.name)
+        expected = network.state_dict()
+        if self.name in WITH_AUXILIARY:
+            state = {k: v for k, v in state.items() if not k.lower().startswith("aux")}
         # files from before PyTorch 0.4.1 have no batch counters, and loading fills them in
         missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = [k for k in state if k not in expected]
@@ -99,70 +81,74 @@ class Pretrained(nn.Module):
             if keys
         )
         if faults:
-            raise ValueError(f"weights: not torchvision's {self.name} for 1000 classes: {faults}")
-        prefix, head = ("", "fc.") if self.name == "resnet18" else ("features.", "classifier.")
-        backbone = {k.removeprefix(prefix): v for k, v in state.items() if not k.startswith(head)}
-        self.backbone.load_state_dict(backbone)
+            raise ValueError(f"weights: not those of {self.name} as it was published: {faults}")
+        network.load_state_dict(state, assign=True)
+        self.backbone.load_state_dict(split_network(network)[0].state_dict())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        old, new = f"{prefix}backbone.", f"{prefix}backbone.features."
+        if self.name == "mobilenet_v2" and not any(key.startswith(new) for key in state_dict):
+            for key in [key for key in state_dict if key.startswith(old)]:  # of a run of version 0.1
+                state_dict[new + key.removeprefix(old)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def published_url(name: str) -> str:
-    """Where torchvision publishes its first ImageNet weights (IMAGENET1K_V1) of this network."""
-    return models.get_model_weights(name)["IMAGENET1K_V1"].url
+def create_network(name: str, pretrained: bool = False) -> nn.Module:
+    """The network as it is published, for 1000 classes, with random weights; timm's also with its own.
 
-
-def find_weights(
-    name: str, weights: str | Path | None, data_root: str | Path | None = None
-) -> tuple[Path | None, dict[str, Any]]:
-    """Find (or download) the file of weights that `weights` asks for; `none` is none.
-
-    weights: `imagenet`, `none`, or a path. `imagenet` looks at data_root/weights/<name>.pth (data_root is
-    $DLCOURSE_DATA unless given), then in torch.hub's cache, then downloads torchvision's file, hash checked.
-    Returns the path and what to say about it: file, sha256, and whether it is the published file itself.
-    Raises InputError where there is no file and none can be had.
+    Raises ValueError for a name that there is not, InputError where timm is asked for and not installed.
     """
-    if weights is None or str(weights) == "none":
-        return None, {"file": None, "sha256": None, "published": False}
-    if name not in architectures:
-        raise InputError(f"there are no weights for {name!r}: {unknown(name, list(architectures))}")
-    url = published_url(name)
-    file = url.rsplit("/", 1)[-1]
-    digits = file.removesuffix(".pth").rsplit("-", 1)[-1]  # the first 8 of the sha256 end torchvision's names
-    if str(weights) == "imagenet":
-        root = data_root or os.environ.get("DLCOURSE_DATA")
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / file
-        places = [Path(root).expanduser() / "weights" / f"{name}.pth"] if root else []
-        path = next((p for p in [*places, cached] if p.is_file()), None)
-        if path is None:
-            path = cached
-            if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
-                raise InputError(
-                    f"{file} isn't here, and $DLCOURSE_OFFLINE forbids its download: put it at {[*places, cached][0]}, "
-                    "or say model.weights=PATH or model.weights=none"
-                )
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
-            except (OSError, RuntimeError) as error:  # no network or disk; another hash
-                why = str(error).split("\n", 1)[0]
-                raise InputError(
-                    f"{file} could not be downloaded ({why}): put it at {[*places, cached][0]}, "
-                    "or say model.weights=PATH or model.weights=none"
-                ) from error
-    else:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise InputError(f"there is no file {path}: model.weights is imagenet, none or a file of weights")
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return path, {"file": str(path), "sha256": sha256, "published": sha256.startswith(digits)}
+    if name.startswith(TIMM):
+        try:
+            import timm
+        except ImportError:
+            raise InputError(f'model.net.name={name} needs timm: pip install "dlcourse[timm]"') from None
+        known, short = timm.list_models(), name.removeprefix(TIMM)
+        if short.split(".")[0] not in known:
+            raise ValueError(f"name: timm has no network {short!r}{did_you_mean(short, known)}")
+        network: nn.Module = timm.create_model(short, pretrained=pretrained)
+        return network
+    known = models.list_models(module=models)
+    if name not in known:
+        more = "it is any of torchvision's classification networks, or timm/NAME"
+        raise ValueError(f"name: there is no network {name!r}{did_you_mean(name, known)} ({more})")
+    options = {"aux_logits": False, "init_weights": True} if name in WITH_AUXILIARY else {}
+    return models.get_model(name, weights=None, **options)
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file. Nothing in the file is run. Raises InputError where it holds none."""
+def create_empty(name: str) -> nn.Module:
+    """The network for its structure alone: its weights take no memory where that can be, and no random numbers."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is not a file of weights (a state dict that torch.save wrote)") from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path} holds no state dict (names and tensors), save model.state_dict() alone")
-    return dict(state)
+        with torch.device("meta"):
+            return create_network(name)
+    except NotImplementedError:  # RegNet computes its widths with tensors
+        with torch.random.fork_rng(devices=[]):
+            return create_network(name)
+
+
+def split_network(network: nn.Module) -> tuple[nn.Module, Any, float]:
+    """A network without its last layer (nn.Linear or nn.Conv2d), that layer, and the dropout that was before it.
+
+    The network is changed; what is left of it gives what the layer has been given.
+    """
+    path, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    above, _, place = path.rpartition(".")
+    parent = network.get_submodule(above)
+    index = list(dict(parent.named_children())).index(place)
+    before = list(parent.children())[index - 1] if index and isinstance(parent, nn.Sequential) else None
+    dropout = before.p if isinstance(before, nn.Dropout) else 0.0
+    if isinstance(last, nn.Conv2d):  # SqueezeNet: the mean over places follows the last layer
+        features = network.get_submodule("features")
+        return features, last, dropout
+    if isinstance(parent, nn.Sequential):
+        top, _, name = above.rpartition(".")
+        setattr(network.get_submodule(top), name, parent[: index - isinstance(before, nn.Dropout)])
+    else:
+        setattr(parent, place, nn.Identity())
+    return network, last, dropout
+
+
+def feature_size(name: str) -> int:
+    """How many numbers the head of a network sees."""
+    _, last, _ = split_network(create_empty(name))
+    return int(last.in_channels if isinstance(last, nn.Conv2d) else last.in_features)

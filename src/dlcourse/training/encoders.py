@@ -75,7 +75,7 @@ def imagenet(name: str, resize: int | None, device: torch.device) -> Encoder:
     path, about = find_weights(name, "imagenet")
     assert path is not None
     net = Pretrained(name, classes=1)
-    net.load_imagenet(read_weights(path))
+    net.load_backbone(read_weights(path))
     net.to(device).eval()
     images = DataModule("images", normalize="imagenet", resize=resize)
 

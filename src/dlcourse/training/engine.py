@@ -25,7 +25,7 @@ from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, first_line, or_list
 from dlcourse.data.module import SPLITS, DataModule
 from dlcourse.data.photos import decode_named
-from dlcourse.nets.pretrained import find_weights, read_weights
+from dlcourse.nets.weights import find_weights, read_weights
 from dlcourse.runs import main_process
 from dlcourse.tasks import Classify, Reconstruct
 from dlcourse.tasks.task import Task, mode_of, round_to_float32
@@ -226,7 +226,7 @@ def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
     try:
         with torch.no_grad():
             task.net(torch.zeros(2, *data.shape))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         taken = f"model={plain['model']['name']} does not take data.shape={list(data.shape)}"
         raise InputError(f"{taken}: {first_line(error)}") from None
     task.train()
@@ -260,7 +260,7 @@ def load_weights(task: Task, plain: dict[str, Any]) -> dict[str, Any] | None:
     path, about = find_weights(plain["model"]["net"]["name"], plain["model"]["weights"])
     if path is not None:
         try:
-            task.net.load_imagenet(read_weights(path))  # type: ignore[operator]
+            task.net.load_backbone(read_weights(path))  # type: ignore[operator]
         except ValueError as error:
             raise InputError(f"model.weights={path}: {error}") from None
     return about

@@ -108,6 +108,7 @@ def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: 
     ahead = {name: 1 - s.mean / theirs if error else s.mean - theirs for name, (s, theirs) in pairs.items()}
     worst = min(ahead, key=lambda name: ahead[name])
     sample, theirs = pairs[worst]
+    digits = 5 if min(sample.mean, theirs) < 0.02 else None  # as many of one as of the other
     allowed, bound = (f"{100 * tolerance:g} %", "above") if error else (f"{100 * tolerance:g} points", "below")
     return rule(
         ahead[worst],
@@ -115,7 +116,7 @@ def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: 
         f"{sum(a >= 0 for a in ahead.values())} of {len(pairs)} at the published figure or better, "
         f"{sum(-tolerance <= a < 0 for a in ahead.values())} up to {allowed} {bound} it, "
         f"{sum(a < -tolerance for a in ahead.values())} further off; the least favourable: {worst}: "
-        f"{format_metric(metric, sample)}, published {format_metric(metric, theirs)}",
+        f"{format_metric(metric, sample, digits)}, published {format_metric(metric, theirs, digits)}",
     )
 
 
@@ -180,10 +181,19 @@ def better(table: DataFrame, metric: str, first: Of, second: Of | Sequence[Of], 
 
 @check
 def best_of(
-    table: DataFrame, metric: str, key: str, best: Any, tolerance: float = 0.0, of: Of | None = None
+    table: DataFrame,
+    metric: str,
+    key: str,
+    best: Any,
+    tolerance: float = 0.0,
+    of: Of | None = None,
+    complete: bool = False,
 ) -> Verdict:
-    """Reproduced where a value of a column has the best mean, or one that is behind by the tolerance at most."""
-    samples = aggregate_by(table, metric, key, of)
+    """Reproduced where a value of a column has the best mean, or one that is behind by the tolerance at most.
+
+    complete: no run of any value may be missing.
+    """
+    samples = aggregate_by(table, metric, key, of, complete)
     best = next((value for value in samples if value == best or _close(value, best)), best)
     if best not in samples or len(samples) < 2:
         raise MissingRunsError(f"no finished run with {describe({key: best})}, or with no other {key}")

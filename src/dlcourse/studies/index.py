@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError
-from dlcourse.plots import smaller
+from dlcourse.plots import quantize_png
 from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load_study, study_names
@@ -80,7 +80,7 @@ def copy(folder: Path, target: Path, name: str) -> None:
     inside = target / name
     inside.mkdir(parents=True, exist_ok=True)
     files = {VERDICTS: (folder / VERDICTS).read_bytes()}
-    files |= {png.name: smaller(png.read_bytes(), colours=128) for png in sorted((folder / "figures").glob("*.png"))}
+    files |= {png.name: quantize_png(png.read_bytes(), colours=128) for png in sorted((folder / "figures").glob("*.png"))}
     for file, data in files.items():
         write_bytes(inside / file, data)
     for old in set(inside.iterdir()) - {inside / file for file in files}:

@@ -53,18 +53,22 @@ def results(
     metrics: Sequence[str] = MAIN_METRICS,
     published: str | None = None,
     of: Of | None = None,
+    digits: int | None = None,
     note: str = "",
 ) -> Table:
-    """Means over seeds, a row a value of `by`, beside the published table of that name (columns `by` and metrics)."""
+    """Means over seeds, a row a value of `by`, beside the published table of that name (columns `by` and metrics).
+
+    digits: of metrics without a unit.
+    """
     rows = select(runs.table, of or {})
     known = study.published[published].set_index(by) if published else DataFrame()
     groups = dict(iter(rows.groupby(by, sort=False)))
     frame = DataFrame({by.rpartition(".")[2]: [study.label(value) for value in groups]})
     for metric in metrics:
-        frame[metric_label(metric)] = [format_metric(metric, sample(group, metric)) for group in groups.values()]
+        frame[metric_label(metric)] = [format_metric(metric, sample(g, metric), digits) for g in groups.values()]
         if metric in known:
             theirs = [float(known[metric].get(value, np.nan)) for value in groups]
-            frame[f"published {metric_label(metric)}"] = [format_metric(metric, value) for value in theirs]
+            frame[f"published {metric_label(metric)}"] = [format_metric(metric, value, digits) for value in theirs]
     counts = [int(group[metrics[0]].notna().sum()) if metrics[0] in group else 0 for group in groups.values()]
     return Table(title, frame.assign(runs=counts), note)
 
@@ -140,20 +144,27 @@ def curves(
 
 
 def confusion(
-    study: Study, runs: Runs, by: str = "block", of: Of | None = None, split: str = "test", title: str = ""
+    study: Study,
+    runs: Runs,
+    by: str = "block",
+    of: Of | None = None,
+    split: str | Sequence[str] = "test",
+    title: str = "",
 ) -> list[Item]:
-    """Confusion matrices, summed over seeds, one for each value of `by` whose runs have classes."""
-    done = select(runs.done(), of or {})
-    groups = [(value, rows) for value, rows in done.groupby(by, sort=False) if f"{split}/accuracy" in rows]
+    """Confusion matrices, summed over seeds, one for each value of `by` whose runs have classes and each split."""
+    done, splits = select(runs.done(), of or {}), [split] if isinstance(split, str) else split
+    groups = [(value, rows) for value, rows in done.groupby(by, sort=False) if f"{splits[0]}/accuracy" in rows]
     items: list[Item] = []
-    for i, (value, rows) in enumerate((v, r) for v, r in groups if r[f"{split}/accuracy"].notna().any()):
-        pairs = [read_confusion(run, split) for run in rows["run"]]
-        figure = plots.confusion_matrix(
-            np.sum([counts for counts, _ in pairs], axis=0), pairs[0][1], f"{split.capitalize()} set"
-        )
+    for i, (value, rows) in enumerate((v, r) for v, r in groups if r[f"{splits[0]}/accuracy"].notna().any()):
+        name = "confusion" if len(groups) == 1 else f"confusion_{i}"
         heading = title or ("Confusion matrix" if len(groups) == 1 else f"Confusion matrix: {study.label(value)}")
-        over = f"{len(pairs)} runs together" if len(pairs) > 1 else ""
-        items.append(Plot("confusion" if len(groups) == 1 else f"confusion_{i}", heading, figure, over))
+        for part in splits:
+            pairs = [read_confusion(run, part) for run in rows["run"]]
+            set_name = metric_label(f"{part}/set").capitalize()
+            figure = plots.confusion_matrix(np.sum([c for c, _ in pairs], axis=0), pairs[0][1], set_name)
+            over = f"{len(pairs)} runs together" if len(pairs) > 1 else ""
+            suffix, which = (f"_{part}", f", {set_name.lower()}") if len(splits) > 1 else ("", "")
+            items.append(Plot(name + suffix, heading + which, figure, over))
     return items
 
 

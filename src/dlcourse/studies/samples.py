@@ -17,6 +17,7 @@ Of = Mapping[str, Any]
 """Which runs: {column: value}, or {column: [value, ...]}; `{}` is all."""
 
 BETTER, EQUAL, WORSE = 1, 0, -1
+SHARES = ("accuracy", "precision", "recall", "f1")  # written in percent
 
 
 class Sample(NamedTuple):
@@ -91,19 +92,21 @@ def compare(a: Sample, b: Sample, metric: str) -> int:
     return int(np.sign(ahead)) if abs(ahead) > noise else EQUAL
 
 
-def format_metric(metric: str, value: Sample | float) -> str:
-    """`70.96 ± 0.40 % (3 runs)`, in the metric's unit, with as many digits as it needs."""
+def format_metric(metric: str, value: Sample | float, digits: int | None = None) -> str:
+    """`70.96 ± 0.40 % (3 runs)`, in the metric's unit, with as many digits as it needs; digits: where it has none."""
     mean, sd, n = value if isinstance(value, Sample) else Sample(float(value))
     if math.isnan(mean):
         return GAP
-    if metric.endswith("accuracy"):
+    if metric.endswith(SHARES):
         text = f"{format_percent(mean, sd)} %"
     elif "psnr" in metric:
         text = f"{format_mean(mean, sd, 2)} dB"
     elif metric.endswith("epochs"):
         text = format_mean(mean, sd or math.nan, 0)
+    elif metric.endswith("minutes"):
+        text = format_mean(mean, sd, 1)
     else:
-        text = format_mean(mean, sd, 2 if abs(mean) >= 10 else 4 if abs(mean) >= 0.02 else 5)
+        text = format_mean(mean, sd, digits or (2 if abs(mean) >= 10 else 4 if abs(mean) >= 0.02 else 5))
     return f"{text} ({n:.0f} runs)" if n > 1 else text
 
 
@@ -111,4 +114,4 @@ def metric_label(metric: str) -> str:
     """`val/accuracy` as `validation accuracy`."""
     stage, _, name = metric.rpartition("/")
     stage = {"val": "validation", "train": "training"}.get(stage, stage)
-    return f"{stage} {name}".strip().replace("psnr", "PSNR")
+    return f"{stage} {name}".strip().replace("psnr", "PSNR").replace("_", " ")

@@ -172,7 +172,7 @@ def annotate(page: plots.Array, reading: Reading) -> Figure:
     letters = reading.letters
     boxes = np.array([letter.box for letter in letters]).reshape(-1, 4)
     probabilities = np.array([letter.probability for letter in letters])
-    return plots.letters(page, boxes, [letter.text for letter in letters], probabilities)
+    return plots.letter_boxes(page, boxes, [letter.text for letter in letters], probabilities)
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

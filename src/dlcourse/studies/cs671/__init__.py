@@ -1,0 +1,1 @@
+"""CS671 (IIT Mandi), assignment 2 (2022)."""

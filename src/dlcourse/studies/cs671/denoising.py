@@ -1,0 +1,117 @@
+"""Question 3: denoising autoencoders; their errors from each share of noise, and how rough their weight images are."""
+
+import numpy as np
+import torch
+from pandas import DataFrame
+from torch import Tensor
+
+from dlcourse import plots
+from dlcourse.data.module import SPLITS
+from dlcourse.reports.page import Plot, format_mean
+from dlcourse.studies.checks import check
+from dlcourse.studies.cs671.codes import first_known, one_of_each
+from dlcourse.studies.items import weight_images
+from dlcourse.studies.runs import Runs, load_run, network_inputs
+from dlcourse.studies.samples import Of, aggregate, select
+from dlcourse.studies.study import Study
+from dlcourse.studies.verdict import Verdict, answered, decide
+from dlcourse.tasks import Reconstruct
+from dlcourse.tasks.reconstruct import EVAL_NOISE_SEED, add_noise
+
+NOISES = {"0 %": 0.0, "20 %": 0.2, "40 %": 0.4}
+CODERS = {"block": ["clean", "denoising", "clipped"]}
+
+
+def derive(table: DataFrame) -> DataFrame:
+    """With the column `noise` that an autoencoder, or a classifier's, is trained with: `20 %` or `20 %, clipped`."""
+    share = first_known(table, "encoder.model.noise_probability", "model.noise_probability").astype(float)
+    clipped = table["block"].str.endswith("clipped").map({True: ", clipped", False: ""})
+    return table.assign(noise=share.map("{:.0%}".format).str.replace("%", " %") + clipped)
+
+
+def measure(study: Study, runs: Runs) -> DataFrame:
+    """For each autoencoder its test error from images with each share of noise, and how rough its weight images are."""
+    rows = []
+    for _, row in select(runs.done(), CODERS).iterrows():
+        task, data = load_run(row["run"])
+        assert isinstance(task, Reconstruct)
+        x, images = network_inputs(data, "test"), weight_images(task.net)
+        ink = (network_inputs(data, "train").amax(0) > 0).numpy().reshape(images.shape[1:])
+        rows.append(
+            {"hash": row["hash"], "roughness": roughness(images), "roughness/inside": roughness(images, ink)}
+            | {
+                f"test/loss from {text}": noisy_error(task, x, p, bool(row["model.noise_clip"]))
+                for text, p in NOISES.items()
+            }
+        )
+    return DataFrame(rows, columns=None if rows else ["hash"])
+
+
+@torch.no_grad()
+def noisy_error(task: Reconstruct, x: Tensor, noise: float, clip: bool) -> float:
+    """Mean squared error a pixel to the clean images, from images with so much noise (always the same)."""
+    generator = torch.Generator().manual_seed(EVAL_NOISE_SEED)
+    noisy = add_noise(x, "gaussian", noise, clip=clip, generator=generator) if noise else x
+    return float((task(noisy) - x).square().mean())
+
+
+def roughness(images: plots.Array, inside: plots.Array | None = None) -> float:
+    """How much neighbouring pixels of w/‖w‖ differ: 1 as in white noise, near 0 where they are smooth; the units' mean.
+
+    images: [units, H, W]. inside: bool [H, W], the pixels that count. It is the mean squared difference of neighbours,
+    to the right and below, over twice the mean square of a pixel.
+    """
+    inside = np.ones(images.shape[1:], bool) if inside is None else inside
+    down, right = inside[1:] & inside[:-1], inside[:, 1:] & inside[:, :-1]
+    vertical, horizontal = np.diff(images, axis=1)[:, down], np.diff(images, axis=2)[:, right]
+    differences = np.concatenate([vertical, horizontal], axis=1)
+    return float(np.mean((differences**2).mean(1) / (2 * (images[:, inside] ** 2).mean(1))))
+
+
+@torch.no_grad()
+def denoised(study: Study, runs: Runs, of: Of) -> list[Plot]:
+    """One image of each class of each split: as it is, with noise, and as it comes back; of each noise's first run."""
+    drawn = []
+    for noise, group in select(runs.done(), of).groupby("noise", sort=False):
+        task, data = load_run(group["run"].iloc[0])
+        assert isinstance(task, Reconstruct)
+        for split in SPLITS:
+            x, names = one_of_each(data, split)
+            noisy = task.with_noise(x, 0)
+            rows = {"original": x, "noisy": noisy, "denoised": task(noisy), "from clean": task(x)}
+            title = f"{noise} noise, {split}"
+            figure = plots.reconstructions({k: np.clip(v.numpy(), 0, 1) for k, v in rows.items()}, names, title)
+            drawn.append(Plot(f"denoised_{str(noise).split()[0]}_{split}", f"Denoised, {title}", figure))
+    return drawn
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def means(table: DataFrame, metric: str) -> list[float]:
+    """A metric of the autoencoders trained with 0, 20 and 40 % noise, not clipped."""
+    return [aggregate(table, metric, {"block": ["clean", "denoising"], "noise": noise}).mean for noise in NOISES]
+
+
+@check
+def rougher(table: DataFrame, rising: bool) -> Verdict:
+    """Whether the weight images get rougher with more noise in training (or with rising=False smoother)."""
+    everywhere, inside = means(table, "roughness"), means(table, "roughness/inside")
+    steps = np.diff(everywhere) if rising else -np.diff(everywhere)
+    return decide(
+        bool((steps > 0).all()),
+        "difference of neighbouring weights (1 in white noise) with 0, 20 and 40 % noise: "
+        f"{format_list(everywhere, 3)}; only where training images have ink: {format_list(inside, 3)}",
+    )
+
+
+@check
+def denoises(table: DataFrame) -> Verdict:
+    """What training with noise gains on noisy images and costs on clean ones."""
+    errors = np.transpose([means(table, f"test/loss from {noise}") for noise in NOISES])
+    parts = [f"trained with {noise}: {format_list(row, 4)}" for noise, row in zip(NOISES, errors, strict=True)]
+    return answered(f"test MSE from images with 0, 20 and 40 % noise: {'; '.join(parts)}")
+
+
+def format_list(values: "list[float] | plots.Array", digits: int) -> str:
+    return ", ".join(format_mean(value, digits=digits) for value in values)

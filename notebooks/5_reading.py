@@ -42,7 +42,7 @@ def annotated(page, reading, title):
     """The ink of a page with what was read."""
     boxes, texts = [x.box for x in reading.letters], [x.text for x in reading.letters]
     sure = [x.probability for x in reading.letters]
-    show(plots.letters(1 - find_ink(page).darkness, boxes, texts, sure, title=title))
+    show(plots.letter_boxes(1 - find_ink(page).darkness, boxes, texts, sure, title=title))
 
 
 # %% [markdown]
@@ -82,7 +82,7 @@ def write(hand, seed=0, text=TEXT):
 
 
 page = write(replace(plain, shadow=0.6), seed=2, text="LIGHT AND\nSHADOW")
-show(plots.letters(np.hstack([page, 1 - find_ink(page).darkness]), [], [], [], title="A page, and its ink"))
+show(plots.letter_boxes(np.hstack([page, 1 - find_ink(page).darkness]), [], [], [], title="A page, and its ink"))
 
 # %% [markdown]
 # ## As the network is used to see letters

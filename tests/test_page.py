@@ -27,7 +27,7 @@ from dlcourse.reports.page import (
     format_percent,
     to_grid,
 )
-from dlcourse.studies.verdict import answered, beaten, decide, no_verdict, not_comparable
+from dlcourse.studies.verdict import answered, beaten, decide, not_comparable, not_run
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}
 GOLDEN = """\
@@ -225,7 +225,7 @@ def test_the_html_says_the_same_in_the_same_order() -> None:
 
 
 def test_a_verdict_is_a_word_a_sign_and_a_colour() -> None:
-    found = [decide(True, ""), decide(False, ""), beaten(""), not_comparable(""), answered(""), no_verdict("")]
+    found = [decide(True, ""), decide(False, ""), beaten(""), not_comparable(""), answered(""), not_run("")]
     given = small(verdicts=[Finding("c", "", verdict) for verdict in found], items=[])
     read = html(given)
     shown = [cell["class"].removeprefix("verdict ") for cell in read.all("td") if "verdict" in cell.get("class", "")]

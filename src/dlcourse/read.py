@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
     runs.write_text(out / "letters.csv", table.getvalue())
     boxes = np.array([x.box for x in found]).reshape(-1, 4)
     turned = np.rot90(page, (turn or 0) // 90)
-    drawn = plots.letters(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
+    drawn = plots.letter_boxes(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))
     plots.save(drawn, out / "letters.png")
     (out / "scores.json").unlink(missing_ok=True)  # of an earlier reading
     if truth is not None:

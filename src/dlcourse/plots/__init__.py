@@ -1,29 +1,18 @@
-"""Arrays in, matplotlib Figures out."""
+"""Arrays in, matplotlib Figures out: reports, studies, runs and notebooks share them.
 
-from dlcourse.plots.figures import (
-    COLOURS,
-    DPI,
-    Array,
-    bars,
-    confusion_matrix,
-    histogram,
-    image_grid,
-    learning_curves,
-    letters,
-    mark,
-    misclassified,
-    png,
-    reconstructions,
-    save,
-    scatter,
-    smaller,
-    superimposed,
-    svg,
-    weight_images,
-)
+`add_note` writes a note on any of them, `save` makes the PNG or SVG.
+"""
+
+from dlcourse.plots.confusion import confusion_matrix
+from dlcourse.plots.curves import learning_curves, superimposed
+from dlcourse.plots.distributions import bars, histogram, scatter
+from dlcourse.plots.files import add_note, png, quantize_png, save, svg
+from dlcourse.plots.images import image_grid, misclassified, reconstructions, weight_images
+from dlcourse.plots.pages import letter_boxes
+from dlcourse.plots.style import Array
 
 __all__ = [
-    "COLOURS", "DPI", "Array", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letters",
-    "mark", "misclassified", "png", "reconstructions", "save", "scatter", "smaller", "superimposed", "svg",
+    "Array", "add_note", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letter_boxes",
+    "misclassified", "png", "quantize_png", "reconstructions", "save", "scatter", "superimposed", "svg",
     "weight_images",
 ]  # fmt: skip

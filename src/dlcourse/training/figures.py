@@ -52,7 +52,7 @@ def draw(
         if figure is None:
             continue
         if note:
-            plots.mark(figure, note)
+            plots.add_note(figure, note)
         plots.save(figure, folder / f"{name}.png")
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(name, figure, int(rows[-1]["step"]) if rows else 0, close=False)

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dlcourse import plots
+from dlcourse.plots import style
 
 rng = np.random.default_rng(0)
 DIGITS = list("0123456789")
@@ -38,7 +39,7 @@ EVERY: dict[str, Callable[[], Figure]] = {
     "misclassified": lambda: plots.misclassified(
         rng.random((6, 3, 32, 32)), np.arange(6), np.arange(6)[::-1], rng.random(6), FLOWERS
     ),
-    "letters": lambda: plots.letters(
+    "letters": lambda: plots.letter_boxes(
         np.tile(np.linspace(0.2, 0.9, 400), (300, 1)),
         np.array([[50, 40, 90, 70]] * 2),
         ["A", "7"],
@@ -87,7 +88,7 @@ def test_every_figure_becomes_a_small_png_that_shows_something(name: str, tmp_pa
 def test_nothing_runs_over_the_edge_or_over_the_note(name: str) -> None:
     fig = EVERY[name]()
     height = fig.get_size_inches()[1]
-    plots.mark(fig, "stand-in data: " + "a long explanation of where these come from, " * 3)
+    plots.add_note(fig, "stand-in data: " + "a long explanation of where these come from, " * 3)
     assert fig.get_size_inches()[1] > height  # the note has room of its own
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
@@ -120,7 +121,7 @@ def test_every_figure_becomes_an_svg_that_needs_no_other_file(name: str) -> None
 @pytest.mark.parametrize("name", ["learning_curves", "confusion_36", "weight_images", "scatter"])
 def test_fewer_colours_make_a_png_smaller_and_keep_white_white(name: str) -> None:
     data = plots.png(EVERY[name]())
-    small = plots.smaller(data, 64)
+    small = plots.quantize_png(data, 64)
     assert len(small) <= len(data)
     one, other = (np.asarray(Image.open(io.BytesIO(d)).convert("RGB"), dtype=float) for d in (data, small))
     assert one[0, 0].tolist() == other[0, 0].tolist() == [255, 255, 255]
@@ -130,7 +131,7 @@ def test_fewer_colours_make_a_png_smaller_and_keep_white_white(name: str) -> Non
 def test_matplotlibs_state_is_left_alone(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     for make in EVERY.values():
-        plots.save(plots.mark(make(), "note"), tmp_path / "figure.png")
+        plots.save(plots.add_note(make(), "note"), tmp_path / "figure.png")
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:  # another test may have imported it
         assert not sys.modules["matplotlib.pyplot"].get_fignums()
@@ -283,7 +284,7 @@ def test_misclassified_are_the_most_confident_mistakes_in_order() -> None:
 def test_letters_stand_above_their_boxes_and_doubtful_ones_in_another_colour() -> None:
     page = rng.random((200, 300))
     boxes = [[50, 40, 90, 70], [52, 80, 91, 115], [120, 10, 160, 40]]
-    fig = plots.letters(page, np.array(boxes), ["A", "7", "Q"], np.array([0.99, 0.4, 0.7]))
+    fig = plots.letter_boxes(page, np.array(boxes), ["A", "7", "Q"], np.array([0.99, 0.4, 0.7]))
     (ax,) = fig.axes
     np.testing.assert_allclose(picture(ax), page)
     drawn = [(p.get_y(), p.get_x(), p.get_height(), p.get_width()) for p in ax.patches]  # type: ignore[attr-defined]
@@ -294,12 +295,12 @@ def test_letters_stand_above_their_boxes_and_doubtful_ones_in_another_colour() -
         x, y = text.get_position()
         assert x == left and top - 6 < y < top
     assert "orange: 1 of 3 less than 70 % sure" in "\n".join(words(fig))
-    assert not any("orange" in text for text in words(plots.letters(page, np.array(boxes[:1]), ["A"], np.ones(1))))
+    assert not any("orange" in text for text in words(plots.letter_boxes(page, np.array(boxes[:1]), ["A"], np.ones(1))))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2400), (2400, 1), (50, 50)])
 def test_pages_of_any_shape_can_be_drawn(shape: tuple[int, int]) -> None:
-    assert plots.png(plots.letters(np.ones(shape), np.zeros((0, 4)), [], np.zeros(0)))
+    assert plots.png(plots.letter_boxes(np.ones(shape), np.zeros((0, 4)), [], np.zeros(0)))
 
 
 def test_no_mistake_is_said() -> None:
@@ -369,7 +370,7 @@ def test_photos_are_saved_with_a_palette_and_look_the_same(tmp_path: Path) -> No
     image = Image.open(path)
     assert image.mode == "P"
     full = io.BytesIO()
-    fig.savefig(full, dpi=plots.DPI, facecolor="white")
+    fig.savefig(full, dpi=style.DPI, facecolor="white")
     assert path.stat().st_size < 0.6 * len(full.getvalue())
     one, other = (np.asarray(i.convert("RGB"), dtype=float) for i in (image, Image.open(full)))
     assert abs(one.mean() - other.mean()) < 3

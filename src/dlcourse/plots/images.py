@@ -1,0 +1,212 @@
+"""Images side by side: weights, reconstructions, mistakes.
+
+They are [n, H, W], [n, 1, H, W] or [n, 3, H, W], uint8 or floats in 0..1.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dlcourse.plots.style import CENTRED, GREY, INK, NORMAL, SIGNED, SMALL, Array, heading, hide_axes, panels
+
+
+def weight_images(
+    weights: Array,
+    normalise: bool = False,
+    columns: int | None = None,
+    limit: int = 100,
+    title: str = "First-layer weights",
+) -> Figure:
+    """weights [n, H, W] or [n, C, H, W] with C 1 or 3, a unit an image; blue below 0, white 0, red above.
+
+    All share one scale, -m to m, m the largest absolute weight (its 99.8 % quantile, lest one outlier bleach
+    the rest). normalise: each is w/‖w‖, the input of length 1 that excites the unit most (CS671 report).
+    With C = 3 they are colours: grey is 0, and each unit has its own scale.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    if w.ndim == 4 and w.shape[1] == 1:
+        w = w[:, 0]
+    if w.ndim not in (3, 4) or (w.ndim == 4 and w.shape[1] != 3):
+        raise ValueError(f"weights are [n, H, W] or [n, C, H, W] with C 1 or 3, not {list(np.shape(weights))}")
+    units = len(w)
+    w = w[:limit]
+    if normalise:
+        norms = np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).reshape(-1, *[1] * (w.ndim - 1))
+        w = w / np.where(norms > 0, norms, 1)
+    columns = columns or math.ceil(math.sqrt(len(w)))
+    finer = max(30 // w.shape[-1], 1)  # so that the gaps between 3 x 3 kernels stay narrow
+    w = w.repeat(finer, axis=-1).repeat(finer, axis=-2)
+    if w.ndim == 4:
+        peak = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1)
+        w = (0.5 + 0.5 * w / np.where(peak > 0, peak, 1)).transpose(0, 2, 3, 1)
+        sheet, _ = mosaic(w, columns, fill=1.0)
+        scale = "each on its own scale"
+    else:
+        sheet, _ = mosaic(w, columns, fill=np.nan)
+        scale = ""
+    wide = min(max(0.55 * columns, 3.0), 5.5)
+    fig, (ax,) = panels(1, 1, width=wide + 0.6, height=wide * sheet.shape[0] / sheet.shape[1] + 0.6)
+    if w.ndim == 4:
+        ax.imshow(sheet, interpolation="nearest")
+    else:
+        m = float(np.quantile(np.abs(w), 0.998)) or float(np.abs(w).max()) or 1.0
+        shown = ax.imshow(sheet, cmap=SIGNED, vmin=-m, vmax=m, interpolation="nearest")
+        bar = fig.colorbar(shown, ax=ax, fraction=0.04, pad=0.02, ticks=[-m, 0, m], shrink=0.6)
+        bar.ax.set_yticklabels([f"{-m:.2g}", "0", f"{m:.2g}"])
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=SMALL, length=0, labelcolor=GREY)
+    hide_axes(ax)
+    shown_of = f"{len(w)} of {units} units" if units > len(w) else ""
+    parts = [shown_of, "each w / ‖w‖" if normalise else "", scale]
+    heading(fig, title, ", ".join(p for p in parts if p))
+    return fig
+
+
+def image_grid(
+    images: Array,
+    captions: Sequence[str] | None = None,
+    columns: int | None = None,
+    title: str = "",
+    subtitle: str = "",
+) -> Figure:
+    """Images in a grid, row by row, with a caption above each where there are captions."""
+    pictures = as_images(images)
+    if captions is not None and len(captions) != len(pictures):
+        raise ValueError(f"{len(captions)} captions for {len(pictures)} images")
+    columns = columns or min(max(len(pictures), 1), 8 if pictures.shape[1] <= 64 else 6)
+    lines = max((c.count("\n") + 1 for c in captions), default=1) if captions else 0
+    cell = min(6.6 / columns, 1.1)  # inches
+    height, width = pictures.shape[1:3]
+    room = round(lines * 0.15 / cell * width)  # pixels above an image for its caption
+    sheet, corners = mosaic(pictures, columns, fill=1.0, above=room)
+    ratio = sheet.shape[0] / sheet.shape[1]
+    wide = cell * min(columns, max(len(pictures), 1))
+    fig, (ax,) = panels(1, 1, width=max(wide, 2.6) + 0.2, height=wide * ratio + (0.55 if title else 0.1))
+    draw_sheet(ax, sheet, height)
+    hide_axes(ax)
+    for caption, (top, left) in zip(captions or [], corners, strict=False):
+        at = (left + width / 2 - 0.5, top - 0.5 - 0.02 * height)
+        size = SMALL if columns <= 6 else 7
+        ax.text(*at, caption, ha="center", va="bottom", fontsize=size, color=INK, linespacing=1.1)
+    heading(fig, title, subtitle)
+    return fig
+
+
+def reconstructions(
+    rows: Mapping[str, Array], columns: Sequence[str] | None = None, title: str = "Reconstructions"
+) -> Figure:
+    """A row of images for each name, as {"original": ..., "autoencoder": ..., "PCA": ...}, each [n, ...].
+
+    The first row is the reference; the others have their mean squared error to it beside them.
+    columns: what each column is, as the classes.
+    """
+    sets = {name: as_images(images) for name, images in rows.items()}
+    shapes = {pictures.shape for pictures in sets.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"the rows are not of one shape: {', '.join(map(str, shapes)) or 'there are none'}")
+    n, height, width = next(iter(sets.values())).shape[:3]
+    sheet, corners = mosaic(np.concatenate(list(sets.values())), n, fill=1.0)
+    cell = min(6.0 / n, 0.8)
+    wide = cell * n
+    tall = wide * sheet.shape[0] / sheet.shape[1]
+    fig, (ax,) = panels(1, 1, width=wide + 2.0, height=tall + (0.7 if columns else 0.5))
+    draw_sheet(ax, sheet, height)
+    hide_axes(ax)
+    reference = next(iter(sets.values()))
+    for i, (name, pictures) in enumerate(sets.items()):
+        middle = corners[i * n][0] + height / 2 - 0.5
+        ax.text(-0.08 * width, middle, name, ha="right", va="center", fontsize=NORMAL, color=INK)
+        if i:
+            error = f"MSE {np.mean((pictures - reference) ** 2):.2g}"
+            ax.text(sheet.shape[1] + 0.05 * width, middle, error, va="center", fontsize=SMALL, color=GREY)
+    for name, (top, left) in zip(columns or [], corners, strict=False):
+        at = (left + width / 2 - 0.5, top - 0.5 - 0.05 * height)
+        turned = max(len(str(c)) for c in columns or []) * 0.07 > cell
+        ax.text(*at, str(name), ha="center", va="bottom", fontsize=SMALL, rotation=90 if turned else 0, color=INK)
+    heading(fig, title)
+    return fig
+
+
+def misclassified(
+    images: Array,
+    true: Array,
+    predicted: Array,
+    probability: Array,
+    classes: Sequence[str],
+    limit: int = 24,
+    title: str = "Most confident mistakes",
+    subtitle: str | None = None,
+) -> Figure:
+    """The wrongly classified images, most confident first, each with `true → predicted` and its probability.
+
+    images [n, ...]; true, predicted int [n]; probability [n], of the predicted class. Right ones are skipped.
+    subtitle: how many are wrong, where the images are not all that were looked at; None counts the ones given.
+    """
+    true, predicted, probability = np.asarray(true), np.asarray(predicted), np.asarray(probability)
+    if not len(images) == len(true) == len(predicted) == len(probability):
+        sizes = [len(images), len(true), len(predicted), len(probability)]
+        raise ValueError(f"images, true, predicted and probability are not of one length: {sizes}")
+    wrong = np.flatnonzero(true != predicted)
+    subtitle = subtitle or f"{len(wrong):,} of {len(true):,} wrong"
+    if not len(wrong):
+        fig, (ax,) = panels(1, 1, width=3.6, height=1.1)
+        hide_axes(ax)
+        ax.text(0.5, 0.5, f"no mistake among {len(true):,} images", fontsize=NORMAL, **CENTRED)
+        heading(fig, title)
+        return fig
+    if np.ndim(images) == 4 and np.shape(images)[-1] > 64:
+        limit = min(limit, 12)  # photos need room
+    chosen = wrong[np.argsort(-probability[wrong], kind="stable")][:limit]
+    names = [str(c) for c in classes]
+    short = max(map(len, names)) <= 3
+    captions = []
+    for i in chosen:
+        said = f"{names[predicted[i]]}, {100 * probability[i]:.0f} %"
+        captions.append(f"{names[true[i]]} → {said}" if short else f"{names[true[i]]}\n→ {said}")
+    return image_grid(
+        np.asarray(images)[chosen],
+        captions,
+        columns=None if short else min(len(chosen), 4 if limit <= 12 else 6),
+        title=title,
+        subtitle=f"true → predicted; {subtitle}",
+    )
+
+
+def as_images(images: Array) -> Array:
+    """Float [n, H, W] or [n, H, W, 3] in 0..1."""
+    pictures = np.asarray(images)
+    if pictures.ndim == 4 and pictures.shape[1] in (1, 3):
+        pictures = pictures[:, 0] if pictures.shape[1] == 1 else pictures.transpose(0, 2, 3, 1)
+    elif pictures.ndim != 3:
+        raise ValueError(f"images are [n, H, W], [n, 1, H, W] or [n, 3, H, W], not {list(pictures.shape)}")
+    scale = 255.0 if pictures.dtype == np.uint8 else 1.0
+    return np.clip(pictures / scale, 0, 1)
+
+
+def mosaic(images: Array, columns: int, fill: float, above: int = 0) -> tuple[Array, list[tuple[int, int]]]:
+    """One sheet of all images in rows of `columns`, and each one's top left corner in it (row, column).
+
+    A thirtieth of an image lies between two of them, and `above` more pixels over each row.
+    """
+    n, height, width = images.shape[:3]
+    columns = max(min(columns, n), 1)
+    gap = max(round(width / 30), 1)
+    rows = max(math.ceil(n / columns), 1)
+    size = (rows * (height + above) + (rows - 1) * gap, columns * width + (columns - 1) * gap)
+    sheet = np.full((*size, *images.shape[3:]), fill)
+    corners = []
+    for i, image in enumerate(images):
+        top = (i // columns) * (height + above + gap) + above
+        left = (i % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+        corners.append((top, left))
+    return sheet, corners
+
+
+def draw_sheet(ax: Axes, sheet: Array, height: int) -> None:
+    """Small images keep their square pixels, photos are made smaller smoothly."""
+    smooth = "nearest" if height <= 64 else "antialiased"
+    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation=smooth)

@@ -17,9 +17,9 @@ from IPython.display import Image, display
 from pandas import DataFrame
 
 from dlcourse import plots
-from dlcourse.report import find
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_history, run_record
+from dlcourse.runs.finding import find_runs
 from dlcourse.scratch import SGD
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
@@ -70,7 +70,7 @@ NETWORK = "model=mlp model.net.hidden=[30,20,10] model.net.activation=tanh data=
 #     trainer.figures=false hydra.sweep.dir=optimizers {LESS}
 
 # %%
-found = dict(zip(OPTIMIZERS.split(","), find(["optimizers"]), strict=True))  # in the order of the sweep
+found = dict(zip(OPTIMIZERS.split(","), find_runs(["optimizers"]), strict=True))  # in the order of the sweep
 curves = {name: by_epoch(run, "train/loss") for name, run in found.items()}
 show(plots.superimposed(curves, "Training loss at the rate .001", log_y=True))
 DataFrame({name: run_record(run) for name, run in found.items()}).T[["train/loss", "val/accuracy", "test/accuracy"]]
@@ -87,7 +87,7 @@ DataFrame({name: run_record(run) for name, run in found.items()}).T[["train/loss
 # !python -m dlcourse.train -m {NETWORK} optimizer=sgd,adam optimizer.lr=0.0001,0.001,0.01,0.1,1,10 data.epochs=6 \
 #     trainer.figures=false hydra.sweep.dir=rates {LESS} > rates.log
 
-records, _ = read_records(find(["rates"]))
+records, _ = read_records(find_runs(["rates"]))
 rates = DataFrame([record.config | record.row for record in records])
 rates["optimizer"] = rates["optimizer._target_"].str.removeprefix("torch.optim.")
 accuracy = rates.pivot(index="optimizer.lr", columns="optimizer", values="val/accuracy")

@@ -18,8 +18,8 @@ from IPython.display import Image, display
 from pandas import DataFrame
 
 from dlcourse import plots
-from dlcourse.report import find
 from dlcourse.reports.overview import read_records
+from dlcourse.runs.finding import find_runs
 from dlcourse.studies.cs671.codes import one_of_each
 from dlcourse.studies.huji import PCA, pixels
 from dlcourse.studies.items import weight_images
@@ -95,7 +95,7 @@ for name, coder in {"clean": clean, "noisy": noisy}.items():
 #     trainer.figures=false hydra.sweep.dir=probes {LESS} > probes.log
 
 NAMES = {"two": "2 numbers", "coders/0": "64, clean", "coders/1": "64, noisy", "pca:64": "64, PCA"}
-records, _ = read_records(find(["probes"]))
+records, _ = read_records(find_runs(["probes"]))
 probes = DataFrame([record.config | record.row for record in records])
 probes["code"] = [NAMES[os.path.relpath(encoder)] for encoder in probes["data.encoder"]]
 accuracy = probes.pivot(index="code", columns="model", values="test/accuracy").loc[list(NAMES.values())]

@@ -20,9 +20,9 @@ from pandas import DataFrame
 from dlcourse import plots
 from dlcourse.core.errors import InputError
 from dlcourse.nets.weights import find_weights
-from dlcourse.report import find
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_confusion, run_record
+from dlcourse.runs.finding import find_runs
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -61,7 +61,8 @@ def show(figure):
 #     data.epochs=20 hydra.sweep.dir=head {LESS}
 
 # %%
-found = {"from scratch": read_records(find(["scratch"]))[0], "last layer alone": read_records(find(["head"]))[0]}
+folders = {"from scratch": "scratch", "last layer alone": "head"}
+found = {name: read_records(find_runs([folder]))[0] for name, folder in folders.items()}
 heights = {name: [record.row["test/accuracy"] for record in records] for name, records in found.items()}
 limits = [str(record.config["data.limit"]) for record in found["last layer alone"]]
 show(plots.bars(limits, heights, title="Test accuracy", x_label="training photos"))
@@ -77,7 +78,7 @@ show(plots.bars(limits, heights, title="Test accuracy", x_label="training photos
 #     data=sun data.size=128 data.limit=512 data.batch_size=16 data.epochs=3 hydra.run.dir=all {LESS}
 
 # %%
-runs = {"from scratch": find(["scratch"])[-1], "last layer alone": find(["head"])[-1], "all layers": Path("all")}
+runs = {name: find_runs([folder])[-1] for name, folder in folders.items()} | {"all layers": Path("all")}
 columns = ["test/accuracy", "epochs", "train_seconds", "parameters"]
 DataFrame({name: run_record(run) for name, run in runs.items()}).T[columns]
 

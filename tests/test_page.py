@@ -14,19 +14,10 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.reports import page
-from dlcourse.reports.page import (
-    Finding,
-    Item,
-    Page,
-    Plot,
-    Table,
-    Text,
-    escape_markdown,
-    format_column,
-    format_mean,
-    format_percent,
-    to_grid,
-)
+from dlcourse.reports.formats import format_column, format_mean, format_percent, to_grid
+from dlcourse.reports.page import Finding, Item, Page, Plot, Table, Text
+from dlcourse.reports.render import escape_markdown, inline_html
+from dlcourse.reports.writing import render_files, write_page
 from dlcourse.studies.verdict import answered, beaten, decide, not_comparable, not_run
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}
@@ -132,7 +123,7 @@ class Read(HTMLParser):
 
 
 def html(given: Page) -> Read:
-    return Read(page.render(given)[page.HTML].decode())
+    return Read(render_files(given)[page.HTML].decode())
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -175,14 +166,14 @@ def test_columns_of_numbers_stand_at_the_right() -> None:
 
 
 def test_the_markdown_of_a_small_page() -> None:
-    assert page.render(small())[page.MD].decode() == GOLDEN
+    assert render_files(small())[page.MD].decode() == GOLDEN
 
 
 @pytest.mark.parametrize(
     "text", ["a_b", "_x_ *y* `z`", "a|b", "<b>&amp;</b>", "~89/~75", "[1](2)", "\\n $x$", "x <y & z", "1 & 2; 3"]
 )
 def test_plain_text_stays_as_it_is_in_markdown(text: str) -> None:
-    (shown,) = Read(f"<p>{page.inline_html(escape_markdown(text))}</p>").texts
+    (shown,) = Read(f"<p>{inline_html(escape_markdown(text))}</p>").texts
     assert shown.replace("\\~", "~").replace("\\|", "|").replace("\\$", "$") == text  # GitHub's Markdown escapes more
 
 
@@ -190,7 +181,7 @@ def test_plain_text_stays_as_it_is_in_markdown(text: str) -> None:
 
 
 def test_the_html_needs_no_other_file_and_says_what_it_is() -> None:
-    text = page.render(small())[page.HTML].decode()
+    text = render_files(small())[page.HTML].decode()
     read = Read(text)
     assert text.startswith("<!doctype html>")
     assert read.all("html") == [{"lang": "en"}]
@@ -257,14 +248,14 @@ def test_a_page_with_many_large_figures_stays_small() -> None:
     many = [
         Plot(f"p{i}", "t", plots.superimposed({"a": (np.arange(10_000), rng.random(10_000))})) for i in range(8)
     ] + [Plot("s", "t", plots.scatter(rng.normal(size=(5000, 2)), rng.integers(0, 10, 5000), list("0123456789")))]
-    assert len(page.render(small(items=many))[page.HTML]) < 1_000_000
+    assert len(render_files(small(items=many))[page.HTML]) < 1_000_000
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_all_files_of_a_page(tmp_path: Path) -> None:
-    page.write(small(), tmp_path / "new" / "report")
+    write_page(small(), tmp_path / "new" / "report")
     folder = tmp_path / "new" / "report"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
@@ -288,18 +279,18 @@ def test_all_files_of_a_page(tmp_path: Path) -> None:
 
 
 def test_the_same_page_is_the_same_bytes() -> None:
-    assert page.render(small()) == page.render(small())
+    assert render_files(small()) == render_files(small())
 
 
 def test_a_page_that_cant_be_made_leaves_the_old_one(tmp_path: Path) -> None:
-    page.write(small(), tmp_path)
+    write_page(small(), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     broken = curve()
     broken.axes[0].set_title("$\\nonsense{$")
     with pytest.raises(ValueError, match="nonsense"):
-        page.write(small(title="Other", items=[Plot("other", "t", broken)]), tmp_path)
+        write_page(small(title="Other", items=[Plot("other", "t", broken)]), tmp_path)
     with pytest.raises(ValueError, match="one name"):
-        page.write(small(items=[Plot("p", "t", curve()), Plot("p", "u", curve())]), tmp_path)
+        write_page(small(items=[Plot("p", "t", curve()), Plot("p", "u", curve())]), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -307,8 +298,8 @@ def test_figures_that_are_no_longer_made_go_and_other_files_stay(tmp_path: Path)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("")
-    page.write(small(), tmp_path)
+    write_page(small(), tmp_path)
     assert (tmp_path / "figures" / "mine.png").is_file()  # there was no report: it isn't one's
-    page.write(small(items=[Plot("other", "t", curve())], runs=None, verdicts=[]), tmp_path)
+    write_page(small(items=[Plot("other", "t", curve())], runs=None, verdicts=[]), tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert names == {"report.html", "report.md", "notes.txt", "figures/other.png", "figures/other.svg"}

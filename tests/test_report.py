@@ -17,8 +17,12 @@ from PIL import Image
 from dlcourse import plots, report, runs
 from dlcourse.core.errors import InputError
 from dlcourse.reports import page
+from dlcourse.reports.formats import Grid, format_grid, to_grid
 from dlcourse.reports.overview import overview, read_records
 from dlcourse.reports.page import Finding, Page, Plot
+from dlcourse.reports.render import escape_markdown
+from dlcourse.reports.writing import write_page
+from dlcourse.runs.finding import find_runs
 from dlcourse.studies import __main__ as studies
 from dlcourse.studies import index
 from dlcourse.studies.verdict import Verdict
@@ -66,8 +70,8 @@ def sweep(make: Make, tmp_path: Path) -> Path:
     return tmp_path / "sweep"
 
 
-def tables(given: Page) -> dict[str, page.Grid]:
-    return {item.title: page.to_grid(item.frame) for item in given.items if isinstance(item, page.Table)}
+def tables(given: Page) -> dict[str, Grid]:
+    return {item.title: to_grid(item.frame) for item in given.items if isinstance(item, page.Table)}
 
 
 def seen(*found: Path, left_out: int = 0) -> Page:
@@ -106,7 +110,7 @@ def test_runs_stand_side_by_side_with_what_differs_and_means_over_seeds(
 
 
 def test_the_best_run_is_the_one_whose_confusions_are_shown(sweep: Path) -> None:
-    given = seen(*report.find([str(sweep)]))
+    given = seen(*find_runs([str(sweep)]))
     (plot,) = [item for item in given.items if isinstance(item, Plot) and item.name == "confusion_matrix"]
     assert plot.title == "Confusion matrix of lr 0.1, seed 1" and "lr0.1-1" in plot.note
 
@@ -116,7 +120,7 @@ def test_curves_are_means_over_seeds_of_the_epochs_that_all_have(sweep: Path) ->
     shorter.write_text("".join(shorter.read_text().splitlines(keepends=True)[:3]))
     result = runs.read_result(shorter.parent)
     runs.write_result(shorter.parent, result | {"epochs": 2})
-    (plot,) = [i for i in seen(*report.find([str(sweep)])).items if isinstance(i, Plot) and i.name == "val_accuracy"]
+    (plot,) = [i for i in seen(*find_runs([str(sweep)])).items if isinstance(i, Plot) and i.name == "val_accuracy"]
     low, high = plot.figure.axes[0].get_lines()
     assert [np.asarray(line.get_xdata()).tolist() for line in (low, high)] == [[1, 2, 3], [1, 2]]
     assert np.asarray(high.get_ydata())[0] == pytest.approx(0.81)  # of 0.80 and 0.82
@@ -222,7 +226,7 @@ def test_every_run_is_found_once_at_any_depth_under_any_name(make: Make, tmp_pat
     (tmp_path / "a=b" / ".hydra").mkdir()
     (tmp_path / "a=b" / ".hydra" / "config.yaml").write_text("")
     (one / "figures").mkdir()
-    assert report.find([str(one), str(tmp_path / "a=b"), str(two)]) == [one, two]
+    assert find_runs([str(one), str(tmp_path / "a=b"), str(two)]) == [one, two]
     out = report.main([str(tmp_path / "a=b"), f"out={tmp_path / 'out'}"])
     assert "2 runs" in (out / "report.md").read_text()
 
@@ -230,11 +234,11 @@ def test_every_run_is_found_once_at_any_depth_under_any_name(make: Make, tmp_pat
 def test_the_table_on_the_terminal_fits_and_says_what_does_not() -> None:
     header, rows = ["key", "val/loss", "test/loss", "more"], [["a", "0.5", "0.25", "x" * 30]] * 50
     grid = (header, rows, [False, True, True, False])
-    text = report.plain(grid, width=30, height=3).splitlines()
+    text = format_grid(Grid(*grid), width=30, height=3).splitlines()
     assert text[:2] == ["key  val/loss  test/loss", "a         0.5       0.25"]
     assert text[3:] == [text[1], "... and 47 more", "no room for more"]
-    assert report.plain(grid, width=15, height=1).splitlines()[0] == "key  val/loss"
-    assert report.plain(grid, width=80).splitlines()[1].endswith("x" * 30)
+    assert format_grid(Grid(*grid), width=15, height=1).splitlines()[0] == "key  val/loss"
+    assert format_grid(Grid(*grid), width=80).splitlines()[1].endswith("x" * 30)
 
 
 # --- published studies -----------------------------------------------------------------------------------------------
@@ -253,7 +257,7 @@ def study(top: Path, name: str = "huji/mnist", banner: tuple[str, ...] = (), **r
         ],
         record={"study": name, "budget": "full", "runs": 4, "done": 4, "overrides": []} | record,
     )  # fmt: skip
-    page.write(given, top / name / "report")
+    write_page(given, top / name / "report")
     return top / name / "report"
 
 
@@ -285,11 +289,11 @@ def test_a_finished_study_is_published_with_links_that_lead_somewhere(tmp_path: 
 def test_every_study_has_its_rows_in_the_index_run_or_not(tmp_path: Path) -> None:
     study(tmp_path / "studies")
     found = index.published(tmp_path / "docs")
-    assert [f.study for f in found] == sorted(index.names()) and not any(f.page for f in found)
+    assert [f.study for f in found] == sorted(index.study_names()) and not any(f.page for f in found)
     table = published(tmp_path)
-    for other in index.names():
-        for claim in index.load(other).claims if other != "huji/mnist" else []:
-            assert f"| {other} | {page.escape_markdown(claim.text)} | **○ not run** |" in table
+    for other in index.study_names():
+        for claim in index.load_study(other).claims if other != "huji/mnist" else []:
+            assert f"| {other} | {escape_markdown(claim.text)} | **○ not run** |" in table
 
 
 @pytest.mark.parametrize(
@@ -344,4 +348,4 @@ def test_publishing_mistakes_are_one_sentence(tmp_path: Path) -> None:
 
 def test_the_list_of_studies(capsys: pytest.CaptureFixture[str]) -> None:
     studies.main(["list"])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == index.names()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == index.study_names()

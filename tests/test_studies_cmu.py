@@ -16,7 +16,8 @@ from dlcourse import runs
 from dlcourse.config.identity import flatten
 from dlcourse.nets import MLP
 from dlcourse.reading import Hand, Letter, Reading
-from dlcourse.reports.page import GAP, Item, Plot, Table
+from dlcourse.reports.formats import GAP
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.reports.tables import run_record
 from dlcourse.studies import cmu
 from dlcourse.studies.runs import Runs

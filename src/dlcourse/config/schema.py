@@ -32,128 +32,87 @@ def _one_of(*options: Any) -> Rule:
     return ok, or_list(["null" if o is None else str(o).lower() if isinstance(o, bool) else o for o in options])
 
 
+def _list_of(each: Rule, text: str, least: int = 1, most: float = math.inf) -> Rule:
+    return (lambda v: isinstance(v, list) and least <= len(v) <= most and all(each[0](n) for n in v)), text
+
+
 def _or(*rules: Rule) -> Rule:
     return (lambda v: any(test(v) for test, _ in rules)), " or ".join(text for _, text in rules)
 
 
 NULL: Rule = _one_of(None)
+BOOL = _one_of(True, False)
+WHOLE, NATURAL = _whole(1), _whole(0)
 POSITIVE: Rule = ((lambda v: _number(v) and v > 0), "a number above 0")
 NOT_NEGATIVE: Rule = ((lambda v: _number(v) and v >= 0), "a number from 0 up")
 SHARE = _between(0, 1, "a number from 0 to below 1")
-BOOL = _one_of(True, False)
 TEXT: Rule = ((lambda v: isinstance(v, str)), "a text")
+NAME: Rule = ((lambda v: isinstance(v, str) and v != "" and not set("/=") & set(v)), "a text without / and =")
+SEED: Rule = ((lambda v: NATURAL[0](v) and v < 2**32), "a whole number from 0 to 4294967295")
+MODULES = _list_of(TEXT, "a list of modules, as [mynet]", least=0)
 CLASSES: Rule = (
     (lambda v: isinstance(v, list) and len(set(map(str, v))) == len(v) >= 2),
     "a list of two or more different classes",
 )
-SHAPE: Rule = (
-    (lambda v: isinstance(v, list) and v != [] and all(_whole(1)[0](n) for n in v)),
-    "a list of whole numbers from 1 up",
-)
-PER_CLASS: Rule = (
-    (lambda v: isinstance(v, list) and len(v) == 3 and all(_whole(1)[0](n) for n in v)),
-    "a list of three whole numbers: train, val and test examples of each class",
-)
+PER_CLASS = _list_of(WHOLE, "a list of three whole numbers: train, val and test examples of each class", 3, 3)
 SPLITS: Rule = (
     (lambda v: isinstance(v, list) and "test" in v and len(set(v)) == len(v) and set(v) <= {"train", "val", "test"}),
     "a list of splits with test among them, as [train, val, test]",
 )
-
-MODULES: Rule = (
-    (lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v)),
-    "a list of modules, as [mynet]",
-)
-SOME_BATCHES = _or(NULL, _whole(1), _between(1e-9, 1.0000001, "a share above 0"))
+BATCHES = _or(NULL, WHOLE, _between(1e-9, 1.0000001, "a share above 0"))
 
 RULES: dict[str, Rule] = {
-    "seed": ((lambda v: _whole(0)[0](v) and v < 2**32), "a whole number from 0 to 4294967295"),
-    "name": ((lambda v: isinstance(v, str) and v != "" and "/" not in v and "=" not in v), "a text without / and ="),
-    "plugins": MODULES,
-    "data.name": TEXT,
-    "data.reader": TEXT,
-    "data.root": _or(NULL, TEXT),
-    "data.shape": SHAPE,
-    "data.classes": _whole(1),
-    "data.verify": BOOL,
-    "data.drop_last": BOOL,
-    "data.source": _one_of("auto", "real", "stand-in"),
-    "data.size": _or(NULL, _whole(1)),
-    "data.channels": _one_of(1, 3),
-    "data.function": _one_of("linear", "max", "log_sum_exp"),
-    "data.draw": _whole(0),
-    "data.noise": NOT_NEGATIVE,
-    "data.epochs": _whole(1),
-    "data.batch_size": _or(_whole(1), _one_of("all")),
-    "data.eval_batch_size": _whole(1),
-    "data.shuffle": _one_of(True, False, "once", "replacement"),
-    "data.steps_per_epoch": _or(NULL, _whole(1)),
-    "data.first_epoch_steps": _or(NULL, _whole(1)),
-    "data.first": _or(NULL, _whole(1)),
-    "data.classes_kept": _or(NULL, CLASSES),
-    "data.per_class": _or(NULL, PER_CLASS),
-    "data.val": _or(NULL, _one_of("test"), _whole(1), _between(1e-9, 1, "a share above 0 and below 1")),
-    "data.limit": _or(NULL, _whole(1)),
-    "data.limit_eval": _or(NULL, _whole(1)),
-    "data.encoder": TEXT,
-    "data.of": _or(NULL, TEXT),
-    "data.normalize": _one_of("unit", "symmetric", "imagenet", "standardize", "none"),
-    "data.resize": _or(NULL, _whole(1)),
-    "data.augment.flip": BOOL,
-    "data.augment.shift": SHARE,
-    "data.augment.scale": SHARE,
-    "data.augment.crop": SHARE,
-    "data.augment.cutout": SHARE,
-    "data.augment.brightness": SHARE,
-    "data.augment.contrast": SHARE,
-    "data.augment.saturation": SHARE,
-    "data.augment.rotate": _between(0, 180.1, "degrees from 0 to 180"),
-    "data.augment.shear": _between(0, 60.1, "degrees from 0 to 60"),
-    "data.augment.thickness": _or(NULL, _between(0, 16.1, "a number of pixels from 0 to 16")),
-    "data.device": _one_of("auto", "cpu"),
-    "data.workers": _or(NULL, _whole(0)),
-    "data.memory_limit": POSITIVE,
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": SHARE,
-    "optimizer.alpha": SHARE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.eps": POSITIVE,
-    "schedule.step_size": _whole(1),
-    "schedule.gamma": POSITIVE,
-    "schedule.factor": _between(1e-12, 1, "a number above 0 and below 1"),
-    "schedule.patience": _whole(0),
-    "stopping.patience": _whole(1),
-    "stopping.bound": POSITIVE,
-    "stopping.min_delta": NOT_NEGATIVE,
-    "model.name": TEXT,
-    "model.monitor": TEXT,
-    "model.reduction": _one_of("mean", "sum"),
-    "model.noise_clip": BOOL,
-    "model.loss": _one_of("cross_entropy", "binary_cross_entropy"),
-    "model.noise": _one_of("none", "gaussian", "masking"),
-    "model.noise_probability": _between(0, 1.0000001, "a number from 0 to 1"),
-    "model.noise_std": POSITIVE,
-    "model.train": _one_of("head", "all", "head_then_all"),
-    "model.head_epochs": _whole(1),
-    "model.backbone_lr": POSITIVE,
-    "model.cache_features": BOOL,
-    "model.weights": TEXT,
-    "trainer.max_epochs": _whole(1),
-    "trainer.devices": _or(_whole(1), _one_of("auto")),
-    "trainer.num_nodes": _whole(1),
-    "trainer.accelerator": _one_of("auto", "cpu", "gpu", "mps"),
-    "trainer.matmul_precision": _one_of("highest", "high", "medium"),
-    "trainer.precision": _one_of("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"),
-    "trainer.strategy": TEXT,
-    "trainer.gradient_clip_val": _or(NULL, POSITIVE),
-    "trainer.limit_train_batches": SOME_BATCHES,
-    "trainer.limit_val_batches": SOME_BATCHES,
-    "trainer.limit_test_batches": SOME_BATCHES,
-    "trainer.check_val_every_n_epoch": _whole(1),
-    "trainer.selection": _one_of("best", "last"),
-    "trainer.evaluate": SPLITS,
-    "trainer.log_steps": BOOL,
-    "trainer.progress": BOOL,
-    "trainer.figures": BOOL,
+    key: rule
+    for keys, rule in {
+        "name": NAME,
+        "seed": SEED,
+        "plugins": MODULES,
+        "data.name data.reader data.encoder model.name model.monitor model.weights trainer.strategy": TEXT,
+        "data.root data.of": _or(NULL, TEXT),
+        "data.verify data.drop_last data.augment.flip model.noise_clip model.cache_features": BOOL,
+        "trainer.log_steps trainer.progress trainer.figures": BOOL,
+        "data.classes data.epochs data.eval_batch_size schedule.step_size stopping.patience model.head_epochs": WHOLE,
+        "trainer.max_epochs trainer.num_nodes trainer.check_val_every_n_epoch": WHOLE,
+        "data.size data.resize data.first data.steps_per_epoch data.first_epoch_steps": _or(NULL, WHOLE),
+        "data.limit data.limit_eval": _or(NULL, WHOLE),
+        "data.draw schedule.patience": NATURAL,
+        "data.workers": _or(NULL, NATURAL),
+        "optimizer.lr optimizer.eps schedule.gamma stopping.bound model.noise_std model.backbone_lr": POSITIVE,
+        "data.memory_limit": POSITIVE,
+        "trainer.gradient_clip_val": _or(NULL, POSITIVE),
+        "data.noise optimizer.weight_decay stopping.min_delta": NOT_NEGATIVE,
+        "optimizer.momentum optimizer.alpha": SHARE,
+        "data.augment.shift data.augment.scale data.augment.crop data.augment.cutout": SHARE,
+        "data.augment.brightness data.augment.contrast data.augment.saturation": SHARE,
+        "schedule.factor": _between(1e-12, 1, "a number above 0 and below 1"),
+        "model.noise_probability": _between(0, 1.0000001, "a number from 0 to 1"),
+        "data.augment.rotate": _between(0, 180.1, "degrees from 0 to 180"),
+        "data.augment.shear": _between(0, 60.1, "degrees from 0 to 60"),
+        "data.augment.thickness": _or(NULL, _between(0, 16.1, "a number of pixels from 0 to 16")),
+        "data.shape": _list_of(WHOLE, "a list of whole numbers from 1 up"),
+        "data.classes_kept": _or(NULL, CLASSES),
+        "data.per_class": _or(NULL, PER_CLASS),
+        "data.val": _or(NULL, _one_of("test"), WHOLE, _between(1e-9, 1, "a share above 0 and below 1")),
+        "data.channels": _one_of(1, 3),
+        "data.source": _one_of("auto", "real", "stand-in"),
+        "data.function": _one_of("linear", "max", "log_sum_exp"),
+        "data.batch_size": _or(WHOLE, _one_of("all")),
+        "data.shuffle": _one_of(True, False, "once", "replacement"),
+        "data.normalize": _one_of("unit", "symmetric", "imagenet", "standardize", "none"),
+        "data.device": _one_of("auto", "cpu"),
+        "model.loss": _one_of("cross_entropy", "binary_cross_entropy"),
+        "model.reduction": _one_of("mean", "sum"),
+        "model.noise": _one_of("none", "gaussian", "masking"),
+        "model.train": _one_of("head", "all", "head_then_all"),
+        "trainer.devices": _or(WHOLE, _one_of("auto")),
+        "trainer.accelerator": _one_of("auto", "cpu", "gpu", "mps"),
+        "trainer.matmul_precision": _one_of("highest", "high", "medium"),
+        "trainer.precision": _one_of("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"),
+        "trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches": BATCHES,
+        "trainer.selection": _one_of("best", "last"),
+        "trainer.evaluate": SPLITS,
+    }.items()
+    for key in keys.split()
 }
 TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
 REQUIRED = (

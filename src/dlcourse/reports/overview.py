@@ -14,7 +14,9 @@ from pandas.api.types import is_numeric_dtype
 from dlcourse import plots
 from dlcourse.config.identity import NOT_HASHED, flatten
 from dlcourse.core.errors import InputError, first_line
-from dlcourse.reports.page import Item, Page, Plot, Table, Text, escape_markdown, format_mean, to_grid
+from dlcourse.reports.formats import format_mean, to_grid
+from dlcourse.reports.page import Item, Page, Plot, Table, Text
+from dlcourse.reports.render import escape_markdown
 from dlcourse.reports.tables import (
     aggregate_over_seeds,
     collect_warnings,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dlcourse import plots
 from dlcourse.data.module import DataModule
-from dlcourse.reports.page import GAP, Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.formats import GAP, format_mean, format_percent
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.reports.tables import read_history, refuse_other_protocol
 from dlcourse.studies import twins
 from dlcourse.studies.runs import Runs, load_run

@@ -12,7 +12,8 @@ from typing import Any
 
 from dlcourse.core.errors import InputError
 from dlcourse.plots import quantize_png
-from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding, escape_markdown, label_verdict, markdown_table
+from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding
+from dlcourse.reports.render import escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load_study, study_names
 from dlcourse.studies.verdict import Verdict, not_run

@@ -17,6 +17,7 @@ from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.reports import page
 from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
+from dlcourse.reports.writing import write_page
 from dlcourse.studies import checks, items
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.samples import select
@@ -151,7 +152,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             verdict = not_comparable(f"{verdict.evidence} (run with another {or_list(changed)})")
         findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
     where = known.folder / REPORT
-    page.write(
+    write_page(
         page.Page(
             title=study.title,
             source=study.source,

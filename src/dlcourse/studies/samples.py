@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
-from dlcourse.reports.page import GAP, format_mean, format_percent
+from dlcourse.reports.formats import GAP, format_mean, format_percent
 from dlcourse.reports.tables import refuse_other_protocol
 from dlcourse.studies.verdict import MissingRunsError
 from dlcourse.tasks.task import mode_of

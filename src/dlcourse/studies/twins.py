@@ -11,7 +11,8 @@ from pandas import DataFrame, Series
 from torch import Tensor
 
 from dlcourse.data.module import DataModule
-from dlcourse.reports.page import GAP, Item, Plot, Table, Text, format_mean
+from dlcourse.reports.formats import GAP, format_mean
+from dlcourse.reports.page import Item, Plot, Table, Text
 from dlcourse.reports.tables import PROTOCOL, read_history
 from dlcourse.scratch.layers import Array
 from dlcourse.studies.checks import check

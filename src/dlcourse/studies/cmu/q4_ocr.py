@@ -15,7 +15,8 @@ from dlcourse import plots
 from dlcourse.reading import Hand, Reading, compare, compose, load
 from dlcourse.reading.reader import open_reader
 from dlcourse.reading.reading import settled
-from dlcourse.reports.page import Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.formats import format_mean, format_percent
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import sample
 from dlcourse.studies.runs import Runs, load_run

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dlcourse import plots
 from dlcourse.data.module import SPLITS, DataModule
-from dlcourse.reports.page import Plot, format_mean, format_percent
+from dlcourse.reports.formats import format_mean, format_percent
+from dlcourse.reports.page import Plot
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import sample
 from dlcourse.studies.pca import PCA

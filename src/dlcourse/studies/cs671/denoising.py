@@ -7,7 +7,8 @@ from torch import Tensor
 
 from dlcourse import plots
 from dlcourse.data.module import SPLITS
-from dlcourse.reports.page import Plot, format_mean
+from dlcourse.reports.formats import format_mean
+from dlcourse.reports.page import Plot
 from dlcourse.studies.checks import check
 from dlcourse.studies.cs671.codes import first_known, one_of_each
 from dlcourse.studies.items import weight_images

@@ -8,7 +8,8 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.data.module import SPLITS
-from dlcourse.reports.page import Plot, Table, format_mean, format_percent
+from dlcourse.reports.formats import format_mean, format_percent
+from dlcourse.reports.page import Plot, Table
 from dlcourse.reports.tables import aggregate_over_seeds, read_history
 from dlcourse.studies.checks import Rows, check, pair_up, rule_all
 from dlcourse.studies.cs671.stopping import patience_for, stop_epoch, waits

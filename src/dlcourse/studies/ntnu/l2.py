@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ from pandas import DataFrame
 from torch import Tensor, nn
 
 from dlcourse import plots
-from dlcourse.reports.page import Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.formats import format_mean, format_percent
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import curves, sample, weights
 from dlcourse.studies.runs import Runs, load_initial_task, load_run, network_inputs
@@ -76,7 +78,7 @@ def minimise(net: nn.Module, x: Tensor, y: Tensor, decay: float) -> dict[str, fl
 
 
 def each_decay(study: Study, runs: Runs) -> Table:
-    groups = dict(iter(runs.done().groupby(DECAY)))
+    groups = {float(str(decay)): rows for decay, rows in runs.done().groupby(DECAY)}
     frame = DataFrame({"λ": [f"{decay:g}" for decay in groups]})
     for metric, title in COLUMNS.items():
         samples = [sample(rows, metric) for rows in groups.values()]
@@ -103,7 +105,7 @@ def figures(study: Study, runs: Runs) -> list[Item]:
     for year, decays in YEARS.items():
         title = f"Validation accuracy, the λ of {year}"
         if first.table[DECAY].isin(decays).any():
-            look = {"heading": title, "y_label": "accuracy", "y_limits": (0.7, 0.93)}
+            look: dict[str, Any] = {"heading": title, "y_label": "accuracy", "y_limits": (0.7, 0.93)}
             name, metrics, of = f"accuracy_{year}", ["val/accuracy"], {DECAY: decays}
             items.append(curves(study, first, name, f"{title} (task 4c)", metrics, DECAY, of, "step", **look))
     for name, metric, title in (

@@ -4,7 +4,8 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from dlcourse import plots
-from dlcourse.reports.page import Item, Plot, Table, format_mean, format_percent
+from dlcourse.reports.formats import format_mean, format_percent
+from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.reports.tables import read_history, read_steps
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import sample

@@ -3,7 +3,8 @@
 import numpy as np
 from pandas import DataFrame
 
-from dlcourse.reports.page import GAP, Table, format_mean, format_percent
+from dlcourse.reports.formats import GAP, format_mean, format_percent
+from dlcourse.reports.page import Table
 from dlcourse.reports.tables import read_history
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import sample

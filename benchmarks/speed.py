@@ -40,7 +40,7 @@ from dlcourse.config.search import conf_dir
 from dlcourse.core import cli
 from dlcourse.launch.compose import resolve
 from dlcourse.nets import MLP
-from dlcourse.training import engine
+from dlcourse.training import loading, setup
 
 
 def net(batch_size: int) -> nn.Module:
@@ -115,7 +115,7 @@ def config(batch_size: int, limit: int | None, epochs: int) -> dict[str, Any]:
 def ours(batch_size: int, limit: int | None, epochs: int) -> float:
     """Seconds an epoch in this code, everything on."""
     with tempfile.TemporaryDirectory() as out:
-        task, data, trainer, _ = engine.assemble(config(batch_size, limit, epochs), Path(out))
+        task, data, trainer, _ = setup.assemble(config(batch_size, limit, epochs), Path(out))
         trainer.callbacks.insert(0, Progress())  # type: ignore[attr-defined]  # as on a terminal
         data.prepare()
         began = time.perf_counter()
@@ -125,7 +125,7 @@ def ours(batch_size: int, limit: int | None, epochs: int) -> float:
 
 def bare(batch_size: int, limit: int | None, epochs: int) -> float:
     """Seconds an epoch of a loop over the same tensors."""
-    data = engine.build_data(config(batch_size, limit, epochs))
+    data = loading.build_data(config(batch_size, limit, epochs))
     data.prepare()
     (x, y), (vx, vy) = (data.splits[s].all() for s in ("train", "val"))
     model = net(batch_size)
@@ -148,7 +148,7 @@ def bare(batch_size: int, limit: int | None, epochs: int) -> float:
 
 def unpacked(folder: Path) -> Path:
     """MNIST's training files as torchvision wants them: MNIST/raw/*, not compressed."""
-    data = engine.build_data(config(128, None, 1))
+    data = loading.build_data(config(128, None, 1))
     data.prepare()
     assert data.provenance is not None
     raw = folder / "MNIST" / "raw"
@@ -164,7 +164,7 @@ def main(argv: list[str]) -> None:
     rounds = int(given.get("rounds", "3"))
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    engine.quiet()
+    setup.quiet()
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         mnist = unpacked(Path(folder))

@@ -52,12 +52,12 @@ def config() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def train(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Path]:
     """`train("model=mlp", run="a")`: a small run in a directory of its own, trained in this process; the directory."""
-    from dlcourse.training import engine
+    from dlcourse.training import fit
 
     def trained(*overrides: str, run: str = "run") -> Path:
         folder = tmp_path / run
         folder.mkdir()
-        engine.train(config(*SMALL, *overrides), folder, "python -m dlcourse.train")
+        fit.train(config(*SMALL, *overrides), folder, "python -m dlcourse.train")
         return folder
 
     return trained

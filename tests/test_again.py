@@ -18,7 +18,7 @@ from dlcourse import evaluate, predict, resume, runs
 from dlcourse.callbacks import Keep, Reseed
 from dlcourse.core.errors import InputError
 from dlcourse.tasks import Classify
-from dlcourse.training import engine
+from dlcourse.training import loading
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]
@@ -182,7 +182,7 @@ def test_the_best_weights_of_an_interrupted_run_are_there(
     run = tmp_path / "cut"
     result = runs.read_result(run)
     assert (result["status"], result["epochs"], result["best_epoch"]) == ("interrupted", 4, 4)
-    assert engine.read_checkpoint(run / runs.BEST)["epoch"] == result["best_epoch"]
+    assert loading.read_checkpoint(run / runs.BEST)["epoch"] == result["best_epoch"]
     assert evaluate.main([f"run={run}", "split=val"])["val/loss"] == result["metrics"]["val/loss"]
     resume.main([f"run={run}"])
     straight = train(*words, run="straight")
@@ -269,11 +269,11 @@ def test_predict_decodes_as_training_did(train: Train, tmp_path: Path) -> None:
     """Photos of 40 pixels, read at 24, enlarged to 32: from the files the probabilities are those of the run's data."""
     root = photos(tmp_path / "photos")
     run = train(*FOLDER, f"data.root={root}", "data.size=24", "data.resize=32", "trainer.max_epochs=2")
-    data = engine.build_data(runs.read_config(run))
+    data = loading.build_data(runs.read_config(run))
     data.prepare()
     x, _ = data.splits["test"].all()
     assert x.shape[-1] == 24
-    task = engine.load_task(run)
+    task = loading.load_task(run)
     assert isinstance(task, Classify)
     with torch.no_grad():
         expected = task.probabilities(data.transform(x)).max(1).values

@@ -18,7 +18,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
 from dlcourse.launch.overrides import check_overrides
 from dlcourse.nets import Neighbours, Pretrained
-from dlcourse.training import engine
+from dlcourse.training import loading
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]
@@ -36,7 +36,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def data_of(run: Path) -> DataModule:
-    data = engine.build_data(runs.read_config(run), runs.read_result(run)["data"], run)
+    data = loading.build_data(runs.read_config(run), runs.read_result(run)["data"], run)
     data.prepare()
     return data
 
@@ -53,7 +53,7 @@ def test_two_stages(train: Train, caplog: pytest.LogCaptureFixture) -> None:
     first = train(*AUTOENCODER, "data=mnist5", run="first")
     second = train(*CODES, f"data.encoder={first}", "model=mlp", "model.net.hidden=[16]", run="second")
     inner, codes = data_of(first), data_of(second)
-    net = engine.load_task(first).net
+    net = loading.load_task(first).net
     for split in ("train", "val", "test"):
         x, y = inner.splits[split].all()
         z, labels = codes.splits[split].all()
@@ -156,7 +156,7 @@ def test_the_codes_of_a_classifier(words: tuple[str, ...], width: int, train: Tr
     """What its last layer sees: for photos of a pretrained network, as the network sees them."""
     first = train(*words, *QUICK, run="first")
     second = train(*CODES, f"data.encoder={first}", "data.limit=30", "model=linear", run="second")
-    codes, net = data_of(second), engine.load_task(first).net
+    codes, net = data_of(second), loading.load_task(first).net
     assert codes.shape == (width,)
     images = data_of(first).transform(codes.stored["test"].all()[0])
     last = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
@@ -197,7 +197,7 @@ def test_predict_encodes_the_images(train: Train, tmp_path: Path) -> None:
     predict.main([f"run={run}", f"images={tmp_path}/*.png", f"out={tmp_path}/out.csv"])
     said = [line.split(",")[1] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
     with torch.no_grad():
-        found = engine.load_task(run)(data.transform(data.splits["test"].all()[0][:9])).argmax(1)
+        found = loading.load_task(run)(data.transform(data.splits["test"].all()[0][:9])).argmax(1)
     assert said == [data.classes[k] for k in found]
 
 

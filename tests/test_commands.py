@@ -31,10 +31,10 @@ SMALL = ("data.source=stand-in", "data.limit=200", "data.limit_eval=100", "logge
 @pytest.fixture(scope="module")
 def trained(config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One small run, trained once; `run` below is a copy that a test may damage."""
-    from dlcourse.training import engine
+    from dlcourse.training import fit
 
     folder = tmp_path_factory.mktemp("trained")
-    engine.train(config(*SMALL), folder, "python -m dlcourse.train")
+    fit.train(config(*SMALL), folder, "python -m dlcourse.train")
     return folder
 
 
@@ -216,12 +216,12 @@ def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trai
     shutil.copytree(trained, tmp_path / "sweep" / "0")
     before = (tmp_path / "sweep" / "0" / runs.RESULT).read_text()
     script = (
-        "import sys; from dlcourse import train\nfrom dlcourse.core import cli\nfrom dlcourse.training import engine\n"
-        "real = engine.train\n"
+        "import sys; from dlcourse import train\nfrom dlcourse.core import cli\nfrom dlcourse.training import fit\n"
+        "real = fit.train\n"
         "def flaky(plain, *rest):\n"
         "    if plain['seed'] == 1: raise RuntimeError('nobody foresaw this')\n"
         "    return real(plain, *rest)\n"
-        "engine.train = flaky\n"
+        "fit.train = flaky\n"
         "cli.run_command(train.main)"
     )
     done = subprocess.run(
@@ -253,7 +253,7 @@ def test_a_run_that_is_killed_goes_on(sent: signal.Signals, status: str, tmp_pat
         process.kill()
     assert process.returncode == {signal.SIGTERM: 130, signal.SIGKILL: -9}[sent]
     assert runs.read_result(run)["status"] == status
-    from dlcourse.training.engine import epochs_done
+    from dlcourse.training.loading import epochs_done
 
     epochs = epochs_done(run) + 1
     resume.main([f"run={run}", f"trainer.max_epochs={epochs}"])

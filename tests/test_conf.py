@@ -118,7 +118,7 @@ def test_a_preset_wins_over_the_groups_and_the_command_line_over_the_preset(conf
 )
 def test_the_course_convnets(experiment: str, parameters: int, config: Config) -> None:
     """The layers that the reports name, counted."""
-    from dlcourse.training.engine import build_task
+    from dlcourse.training.loading import build_task
 
     task = build_task(config(f"experiment={experiment}"))
     assert sum(p.numel() for p in task.parameters()) == parameters

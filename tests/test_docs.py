@@ -20,7 +20,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.data.sources import SOURCES
 from dlcourse.launch.overrides import check_overrides, sweep_values
 from dlcourse.studies import study as studies
-from dlcourse.training import engine
+from dlcourse.training import loading
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_commands_after_a_run(
     resume.main(given("resume", DIR=run))
     assert (run / runs.RESULT).read_text() == before
 
-    data = engine.build_data(runs.read_config(run))
+    data = loading.build_data(runs.read_config(run))
     data.prepare()
     (tmp_path / "photos").mkdir()
     for i, image in enumerate(data.splits["test"].all()[0][:3]):

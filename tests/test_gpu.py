@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dlcourse import evaluate, resume, runs
-from dlcourse.training import engine
+from dlcourse.data.module import DataModule
+from dlcourse.training import fit, loading
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU here")
 Config = Callable[..., dict[str, Any]]
@@ -20,7 +21,7 @@ CNN = (
 
 def trained(config: Config, run: Path, *words: str) -> dict[str, Any]:
     run.mkdir()
-    engine.train(config(*CNN, *words), run)
+    fit.train(config(*CNN, *words), run)
     return runs.read_result(run)
 
 
@@ -53,7 +54,7 @@ def test_the_data_are_moved_where_they_are_told_to(
 ) -> None:
     """Kept on the GPU or moved batch by batch, they are augmented there, by a generator of that device."""
     seen: list[tuple[str, str, str]] = []
-    transform = engine.DataModule.transform
+    transform = DataModule.transform
 
     def watched(self: Any, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         out = transform(self, x, generator)
@@ -61,7 +62,7 @@ def test_the_data_are_moved_where_they_are_told_to(
             seen.append((self.splits["train"].y.device.type, out.device.type, generator.device.type))
         return out
 
-    monkeypatch.setattr(engine.DataModule, "transform", watched)
+    monkeypatch.setattr(DataModule, "transform", watched)
     words = ("trainer=gpu", f"data.device={device}", "trainer.max_epochs=1", "trainer.figures=false")
     trained(config, tmp_path / "run", *words)
     assert set(seen) == {(expected, "cuda", "cuda")}
@@ -70,6 +71,6 @@ def test_the_data_are_moved_where_they_are_told_to(
 def test_a_run_of_the_gpu_is_read_without_one(config: Config, tmp_path: Path) -> None:
     """Its checkpoint holds tensors of the GPU; the task that it gives is on the CPU."""
     trained(config, tmp_path / "run", "trainer=gpu", "trainer.max_epochs=1", "trainer.figures=false")
-    task = engine.load_task(tmp_path / "run")
+    task = loading.load_task(tmp_path / "run")
     assert {p.device.type for p in task.parameters()} == {"cpu"}
     assert task.net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)

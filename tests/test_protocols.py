@@ -14,7 +14,9 @@ from dlcourse import runs
 from dlcourse.config.identity import config_hash
 from dlcourse.core.errors import InputError
 from dlcourse.data.module import Batches
-from dlcourse.training.engine import evaluate_run, load_task, train
+from dlcourse.training.evaluation import evaluate_run
+from dlcourse.training.fit import train
+from dlcourse.training.loading import load_task
 
 Train = Callable[..., Path]
 Config = Callable[..., dict[str, Any]]
@@ -70,14 +72,14 @@ def test_evaluations_within_a_pass(train: Train) -> None:
 
 
 def test_a_resumed_run_has_the_steps_of_one_that_was_not(train: Train, config: Config) -> None:
-    from dlcourse.training import engine
+    from dlcourse.training import fit
 
     keys = ("data.steps_per_epoch=3", "data.first_epoch_steps=1", "data.batch_size=30", "trainer.log_steps=true")
     straight = train(*PLAIN, *keys, "trainer.max_epochs=6", run="a")
     halved = train(*PLAIN, *keys, "trainer.max_epochs=3", run="b")
     plain = runs.read_config(halved)
     plain["trainer"]["max_epochs"] = 6
-    engine.train(plain, halved, resume=True)
+    fit.train(plain, halved, resume=True)
     assert (halved / "steps.csv").read_text() == (straight / "steps.csv").read_text()
 
 

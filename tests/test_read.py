@@ -32,12 +32,12 @@ Ran = tuple[int, str, str]  # exit code, stdout, stderr
 @pytest.fixture(scope="module")
 def trained(config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small convnet on letters drawn with fonts, trained for seconds."""
-    from dlcourse.training import engine
+    from dlcourse.training import fit
 
     folder = tmp_path_factory.mktemp("reader") / "run"
     folder.mkdir()
     schedule = ("optimizer=adamw", "optimizer.lr=0.003", "schedule=cosine", "data.batch_size=64", "data.epochs=3")
-    engine.train(config(*NIST36, *schedule, "model=cnn", "model.net.channels=[16,32]"), folder)
+    fit.train(config(*NIST36, *schedule, "model=cnn", "model.net.channels=[16,32]"), folder)
     return folder
 
 

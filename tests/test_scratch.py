@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -24,7 +25,7 @@ from dlcourse.scratch import central_differences, gradient_check, initialised, m
 from dlcourse.scratch.initialise import initialisations
 from dlcourse.scratch.layers import Array
 from dlcourse.tasks.scratch import by_hand
-from dlcourse.training import engine
+from dlcourse.training import loading
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]
@@ -306,7 +307,7 @@ PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 
 
 def weights(run: Path) -> dict[str, Tensor]:
-    return dict(engine.load_task(run).state_dict())
+    return dict(loading.load_task(run).state_dict())
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -329,8 +330,8 @@ def test_the_trajectory_is_autograd_s(pair: str, train: Train, monkeypatch: pyte
         assert tensor.dtype == torch.float64
         torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=0)
     plain = runs.read_config(found)
-    engine.L.seed_everything(plain["seed"], verbose=False)
-    start = engine.build_task(plain).state_dict()
+    L.seed_everything(plain["seed"], verbose=False)
+    start = loading.build_task(plain).state_dict()
     assert all(not torch.allclose(ours[name], tensor.double(), atol=1e-4) for name, tensor in start.items()), "it moved"
     for row, other in zip(read_metrics(found / runs.METRICS), read_metrics(wanted / runs.METRICS), strict=True):
         for key in other.keys() - {"seconds"}:
@@ -364,13 +365,13 @@ def test_a_run_directory_like_any_other(train: Train, tmp_path: Path, capsys: py
 def test_the_net_itself_stays_a_net_of_torch(train: Train) -> None:
     """Outside of its steps autograd works on it, and the task with autograd takes its weights."""
     run = train("model=scratch", "trainer.max_epochs=1", "trainer.figures=false")
-    task = engine.load_task(run)
+    task = loading.load_task(run)
     x = torch.rand(3, 1, 28, 28)
     assert task.net(x).requires_grad
     np.testing.assert_allclose(by_hand(task.net).forward(x.flatten(1).numpy()), task.net(x).detach().numpy(), atol=1e-5)
     plain = runs.read_config(run)
     plain["model"]["_target_"] = "dlcourse.tasks.Classify"
-    engine.build_task(plain).load_state_dict(task.state_dict())
+    loading.build_task(plain).load_state_dict(task.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_what_there_is_no_gradient_for(words: tuple[str, ...], sentence: str, tr
 def test_one_device_and_one_batch_a_step(
     settings: dict[str, Any], sentence: str, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = engine.build_task(config("model=scratch"))
+    task = loading.build_task(config("model=scratch"))
     plain = {"world_size": 1, "accumulate_grad_batches": 1, "precision": "32-true"}
     monkeypatch.setattr(type(task), "trainer", SimpleNamespace(**plain | settings))
     with pytest.raises(InputError, match=sentence):

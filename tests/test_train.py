@@ -17,7 +17,7 @@ import torch
 from dlcourse import evaluate, predict, resume, runs
 from dlcourse.core.errors import InputError
 from dlcourse.tasks import Classify
-from dlcourse.training import engine
+from dlcourse.training import fit, loading
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Path]
@@ -116,7 +116,7 @@ def test_plain_lightning_restores_a_task_without_running_code(train: Train) -> N
     run = train(*QUICK, "trainer.max_epochs=1")
     for name in ("best.ckpt", "last.ckpt"):
         task = Classify.load_from_checkpoint(run / name, weights_only=True)
-        for key, value in engine.load_task(run).state_dict().items():
+        for key, value in loading.load_task(run).state_dict().items():
             assert torch.equal(task.state_dict()[key], value), (name, key)
 
 
@@ -190,7 +190,7 @@ def test_a_directory_with_a_run_is_not_written_over(train: Train, config: Config
     run = train(*QUICK, "trainer.max_epochs=1")
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
     with pytest.raises(InputError, match="already holds a run"):
-        engine.train(config("model=linear"), run)
+        fit.train(config("model=linear"), run)
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
 
 
@@ -201,10 +201,10 @@ def test_predict_says_what_the_network_says(normalize: str, train: Train, tmp_pa
 
     words = ("model=linear", "data.limit=1000", "trainer.max_epochs=3", "trainer.figures=false")
     run = train(*words, f"data.normalize={normalize}")
-    data = engine.build_data(runs.read_config(run))
+    data = loading.build_data(runs.read_config(run))
     data.prepare()
     x, _ = data.splits["test"].all()
-    task = engine.load_task(run)
+    task = loading.load_task(run)
     assert isinstance(task, Classify)
     with torch.no_grad():
         expected, classes = task.probabilities(data.transform(x)).max(1)

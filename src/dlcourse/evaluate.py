@@ -36,7 +36,7 @@ def main(argv: list[str]) -> dict[str, float]:
     for key in changes:
         if key.removeprefix("data.") not in CHANGEABLE:
             raise InputError(f"{key}: a run is evaluated as it was trained; what can change is {or_list(CHANGEABLE)}")
-    from dlcourse.training.engine import evaluate_run
+    from dlcourse.training.evaluation import evaluate_run
 
     metrics, data = evaluate_run(run, plain, split)
     log.info("%s of %s, %s data: %s", split, run, data["source"], data["provenance"])

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
             f"images={given['images']}: no file is called that (a pattern in quotes: images='photos/*.jpg')"
         )
     plain, result = runs.read_config(run), runs.read_result(run)
-    from dlcourse.training.engine import predict_images
+    from dlcourse.training.evaluation import predict_images
 
     rows = predict_images(run, plain, result, files, given["invert"] == "true")
     header = ["file", "class", "probability"]

@@ -37,7 +37,8 @@ def main(argv: list[str]) -> float | None:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
         return result["score"]
     runs.checkpoint_path(run, runs.LAST)
-    from dlcourse.training.engine import epochs_done, train
+    from dlcourse.training.fit import train
+    from dlcourse.training.loading import epochs_done
 
     done = epochs_done(run)
     if done > plain["trainer"]["max_epochs"]:

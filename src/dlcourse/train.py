@@ -39,7 +39,7 @@ def job(cfg: DictConfig) -> float | None:
         check(plain)
         if sweep and plain["trainer"]["devices"] != 1:
             raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
-        from dlcourse.training.engine import train  # here, because importing torch takes seconds that a typo should not
+        from dlcourse.training.fit import train  # here, because importing torch takes seconds that a typo should not
 
         return train(plain, run, command)
     except (InputError, OSError) as error:

@@ -12,7 +12,7 @@ from dlcourse.core.errors import InputError, or_list
 from dlcourse.reading import Form, Reading, measure, read
 from dlcourse.reading.ink import Array
 from dlcourse.reading.reading import Classify
-from dlcourse.training import engine
+from dlcourse.training import evaluation, loading
 from dlcourse.training.summary import data_facts
 
 FORM = "form.json"
@@ -36,7 +36,7 @@ def open_reader(run: Path) -> Reader:
     What its training images look like is measured when it first reads, and kept in its directory as form.json.
     """
     plain, result = runs.read_config(run), runs.read_result(run)
-    probabilities, batch_size = engine.classifier(run, plain, result)
+    probabilities, batch_size = evaluation.classifier(run, plain, result)
     classes, shape = result["data"]["classes"], result["data"]["stored_shape"]
     if not any(c.isalpha() for c in classes) or any(len(c) > 1 for c in classes):
         raise InputError(f"run={run} tells {or_list(classes, 5)} apart: reading takes a run on letters (data=nist36)")
@@ -61,7 +61,7 @@ def load_form(run: Path) -> Form:
             return form
     except (OSError, ValueError, TypeError):
         pass  # not there or damaged: measured
-    data = engine.build_data(runs.read_config(run), recorded, run)
+    data = loading.build_data(runs.read_config(run), recorded, run)
     data.prepare()
     if data_facts(data)["files"] != recorded["files"]:
         raise InputError(

@@ -81,7 +81,8 @@ def copy(folder: Path, target: Path, name: str) -> None:
     inside = target / name
     inside.mkdir(parents=True, exist_ok=True)
     files = {VERDICTS: (folder / VERDICTS).read_bytes()}
-    files |= {png.name: quantize_png(png.read_bytes(), colours=128) for png in sorted((folder / "figures").glob("*.png"))}
+    pictures = sorted((folder / "figures").glob("*.png"))
+    files |= {png.name: quantize_png(png.read_bytes(), colours=128) for png in pictures}
     for file, data in files.items():
         write_bytes(inside / file, data)
     for old in set(inside.iterdir()) - {inside / file for file in files}:

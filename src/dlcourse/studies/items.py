@@ -115,23 +115,25 @@ def curves(
     of: Of | None = None,
     x: str = "epoch",
     first: bool = False,
+    stages: Mapping[str, str] | None = None,
     heading: str = "",
     note: str = "",
     **options: Any,
 ) -> Plot:
     """Columns of metrics.csv by epoch (x: step), a line and its band over seeds for each value of `by` and metric.
 
-    first: the first seed alone. heading: above the figure itself.
+    first: the first seed alone. stages: what train and val are called. heading: above the figure itself.
     options: of plots.superimposed, as log_y or levels.
     """
     rows = select(runs.done(), of or {})
     groups = {study.label(v): g for v, g in rows.groupby(by, sort=False)} if by else {"": rows}
     groups = {label: group.head(1) if first else group for label, group in groups.items() if len(group)}
-    lines = {
-        ", ".join(part for part in (label, metric.split("/")[0] if len(metrics) > 1 else "") if part):
-            history_over_seeds(group, metric, x)
-        for label, group in groups.items() for metric in metrics
-    }  # fmt: skip
+    lines = {}
+    for label, group in groups.items():
+        for metric in metrics:
+            stage = metric.split("/")[0] if len(metrics) > 1 else ""
+            name_of = ", ".join(part for part in (label, (stages or {}).get(stage, stage)) if part)
+            lines[name_of] = history_over_seeds(group, metric, x)
     figure = plots.superimposed(
         {label: (list(line.index), line["mean"].to_numpy()) for label, line in lines.items()},
         heading,

@@ -17,7 +17,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.studies.report import table_of_runs, write_report
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.study import Job, expand_block, load_study, narrow
-from dlcourse.training.engine import train
+from dlcourse.training.fit import train
 from dlcourse.training.summary import quote_path
 
 

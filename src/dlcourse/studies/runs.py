@@ -11,7 +11,7 @@ from dlcourse import runs
 from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Task
-from dlcourse.training import engine
+from dlcourse.training import loading
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def run_status(run: Path) -> str:
 
 def load_run(run: Path) -> tuple[Task, DataModule]:
     """A run's task with the run's weights, ready to evaluate, and its data, read."""
-    task, data = engine.load_task_and_data(run)
+    task, data = loading.load_task_and_data(run)
     data.prepare()
     return task, data
 
@@ -47,8 +47,8 @@ def load_initial_task(run: Path) -> Task:
     """A run's task as it was before training."""
     plain = runs.read_config(run)
     L.seed_everything(plain["seed"], verbose=False)
-    task = engine.build_task(plain)
-    engine.load_weights(task, plain)
+    task = loading.build_task(plain)
+    loading.load_weights(task, plain)
     return task.eval()
 
 

@@ -114,4 +114,4 @@ def metric_label(metric: str) -> str:
     """`val/accuracy` as `validation accuracy`."""
     stage, _, name = metric.rpartition("/")
     stage = {"val": "validation", "train": "training"}.get(stage, stage)
-    return f"{stage} {name}".strip().replace("psnr", "PSNR").replace("_", " ")
+    return f"{stage} {name}".strip().replace("psnr", "PSNR").replace("mse", "MSE").replace("_", " ")

@@ -1,0 +1,159 @@
+"""A config in, a run directory out: build everything, check it, read the data, fit, test the best checkpoint."""
+
+import contextlib
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from dlcourse import runs
+from dlcourse.callbacks import Keep
+from dlcourse.config.identity import config_hash
+from dlcourse.config.schema import check
+from dlcourse.core.errors import InputError, first_line
+from dlcourse.data.module import SPLITS
+from dlcourse.runs import main_process
+from dlcourse.tasks import Classify
+from dlcourse.tasks.task import mode_of
+from dlcourse.training.encoders import FITTED, keep_features
+from dlcourse.training.evaluation import evaluate
+from dlcourse.training.loading import load_weights, read_checkpoint
+from dlcourse.training.setup import assemble, quiet
+from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, report, summarise
+
+log = logging.getLogger(__name__)
+
+
+def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = False) -> float | None:
+    """Train, test and write down one run.
+
+    plain: a resolved config (see `config.resolved`). run: its directory. Returns the best value of the monitored
+    metric, None where it never was a number. Raises InputError for what can't work; whatever else goes wrong,
+    result.json says `failed` or `interrupted`, and the exception goes on.
+    """
+    check(plain)
+    if not resume and (run / runs.RESULT).is_file() and main_process():
+        raise InputError(f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir")
+    previous = runs.read_result(run) if resume else {}
+    quiet()
+    torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
+    began = time.monotonic()
+    result: dict[str, Any] = {
+        "status": "running",
+        "score": None,
+        "monitor": plain["model"]["monitor"],
+        "mode": mode_of(plain["model"]["monitor"]),
+        "metrics": {},
+        "epochs": 0,
+        "best_epoch": None,
+        "steps": 0,
+        "seconds": 0.0,
+        "seed": plain["seed"],
+        "model": plain["model"]["name"],
+        "name": plain["name"],
+        "versions": runs.versions(),
+        "commit": runs.commit(),
+        "config_hash": config_hash(plain),
+        "command": command,
+    }
+    keep: Keep | None = None
+    try:
+        task, data, trainer, keep = assemble(plain, run, resume)
+        weights = previous.get("weights") if resume else load_weights(task, plain)
+        data.prepare()
+        if isinstance(task, Classify) and data.splits["train"].y.is_floating_point():
+            raise InputError(f"model={result['model']} tells classes apart, data={data.name} has numbers to be met")
+        if data.encoder is not None and main_process():
+            data.encoder.save(run / FITTED)
+        about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
+        if resume:
+            refuse_other_data(previous["data"], about["data"])
+        result |= about
+        if main_process():
+            announce(result)
+            runs.write_config(run, plain)
+            runs.write_result(run, result)
+        last = runs.checkpoint_path(run, runs.LAST) if resume else None
+        if last is not None:
+            task.load_state_dict(read_checkpoint(last)["state_dict"])
+        if keep_features(task, data, plain):
+            result["features"] = "cached"
+        trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+        if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
+            torch.distributed.destroy_process_group()
+            if not main_process():
+                return None
+        summarise(result, keep)
+        task.load_state_dict(read_checkpoint(runs.checkpoint_path(run))["state_dict"])
+        for split in sorted(plain["trainer"]["evaluate"], key=SPLITS.index):  # the test set last: figures are of it
+            result["metrics"] |= evaluate(plain, task, data, split)
+            if isinstance(task, Classify):
+                runs.write_confusion(run, split, task.confusion().tolist(), data.classes)
+        if result["score"] is None:
+            result["score"] = result["metrics"].get(result["monitor"])
+        if plain["trainer"]["figures"]:
+            from dlcourse.training.figures import draw  # here, because matplotlib takes a second to import
+
+            draw(run, task, data, keep.rows, result["best_epoch"], trainer.logger)
+        result["status"] = "done"
+        if isinstance(trainer.logger, TensorBoardLogger):
+            best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
+            trainer.logger.log_hyperparams(flatten_hparams(plain), best)
+        (run / "hparams.yaml").unlink(missing_ok=True)  # the logger's, an empty one
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and SIGTERM into SystemExit
+        result["status"] = "interrupted"
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        result |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        mistake = as_mistake(error)
+        if mistake is None:
+            raise
+        result["error"] = str(mistake)
+        raise mistake from error
+    finally:
+        if keep is not None:
+            summarise(result, keep)
+        result["seconds"] = round(previous.get("seconds", 0.0) + time.monotonic() - began, 2)
+        clean_up(run)
+        if main_process() and "data" in result:
+            runs.write_result(run, result)
+            if result["status"] not in ("done", "running"):
+                log.warning("%s after %d epochs%s", result["status"], result["epochs"], how_to_resume(run))
+    if main_process():
+        report(result, run)
+    score = result["score"]
+    return None if score is None else float(score)
+
+
+def refuse_other_data(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError where the data of a run that is to go on are not those that it was begun with."""
+    for key in ("source", "files", "classes", "train", "val", "test"):
+        if before.get(key) != now[key]:
+            was, are = (f"{facts['source']} data, {facts['provenance']}" for facts in (before, now))
+            raise InputError(f"the data have changed since the run began ({key} differ): it began on {was}; now: {are}")
+
+
+def as_mistake(error: Exception) -> InputError | None:
+    """The sentence for an error that users can mend; None for any other."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MisconfigurationException):  # Lightning's word for settings that don't go together
+        return InputError(f"trainer: {first_line(error)}")
+    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return InputError("out of memory: a smaller data.batch_size, data.eval_batch_size or network helps")
+    return None
+
+
+def clean_up(run: Path) -> None:
+    """Leave nothing behind for the next run in this process, and no half-written file."""
+    for part in run.glob("*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,85 @@
+"""A task and its data from a config, or from a run's directory with its best weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlcourse import runs
+from dlcourse.config.instantiate import build
+from dlcourse.core.errors import InputError
+from dlcourse.data.module import DataModule
+from dlcourse.nets import find_weights, read_weights
+from dlcourse.tasks import Task
+from dlcourse.training.encoders import find_encoder
+
+
+def build_task(plain: dict[str, Any]) -> Task:
+    model = {k: v for k, v in plain["model"].items() if k not in ("name", "weights")}
+    optimizer = plain["optimizer"]
+    if plain["trainer"]["gradient_clip_val"] and plain["trainer"]["precision"].endswith("mixed"):
+        optimizer = {k: v for k, v in optimizer.items() if k != "fused"}  # those can't clip what autocast has scaled
+    return build(model, Task, "model", optimizer=optimizer, schedule=plain["schedule"])
+
+
+def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None, run: Path | None = None) -> DataModule:
+    """The data of a config, not yet read. What a run `recorded` of its data gives the statistics that it scales by.
+
+    run: the directory of the run that is to be trained or has been, where what encodes its data is found.
+    """
+    try:
+        data = DataModule(**plain["data"], seed=plain["seed"])
+    except TypeError as error:
+        raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
+    if recorded is not None and data.normalize == "standardize":
+        data.normalize_with(**recorded["statistics"])
+    data.encoder = find_encoder(plain, run, load_task_and_data)
+    return data
+
+
+def load_weights(task: Task, plain: dict[str, Any]) -> dict[str, Any] | None:
+    """Pretrained weights into a task's net, where its config asks for them; what is to be said about the file."""
+    if "weights" not in plain["model"]:
+        return None
+    path, about = find_weights(plain["model"]["net"]["name"], plain["model"]["weights"])
+    if path is not None:
+        try:
+            task.net.load_backbone(read_weights(path))  # type: ignore[operator]
+        except ValueError as error:
+            raise InputError(f"model.weights={path}: {error}") from None
+    return about
+
+
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """A checkpoint's content; reading it can't run code. Raises InputError for a file that is none."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        assert isinstance(saved, dict)
+        assert {"state_dict", "hyper_parameters", "epoch"} <= saved.keys()
+    except Exception as error:
+        reason = str(error).split(chr(10))[0] or "it has no state_dict"
+        raise InputError(f"{path} is damaged or no checkpoint of a run: {reason}") from None
+    return saved
+
+
+def load_task(run: Path) -> Task:
+    """The task of a run with its best weights, ready to evaluate; from best.ckpt alone."""
+    path = runs.checkpoint_path(run)
+    saved = read_checkpoint(path)
+    task = build({"_target_": saved.get("task")} | saved["hyper_parameters"], Task, f"{path}: task")
+    task.to(next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32))
+    try:
+        task.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its own network: {str(error).splitlines()[-1].strip()}") from None
+    return task.eval()
+
+
+def load_task_and_data(run: Path) -> tuple[Task, DataModule]:
+    """A run's task with its best weights, and its data, not yet read."""
+    return load_task(run), build_data(runs.read_config(run), runs.read_result(run)["data"], run)
+
+
+def epochs_done(run: Path) -> int:
+    """How many epochs are in a run's last checkpoint."""
+    return int(read_checkpoint(runs.checkpoint_path(run, runs.LAST), mmap=True)["epoch"]) + 1

@@ -18,7 +18,7 @@ from IPython.display import Image, Markdown, display
 from torch.nn.utils import parameters_to_vector
 
 from dlcourse import plots, scratch, statements, theory
-from dlcourse.data.clusters import clouds
+from dlcourse.data.readers.clusters import clouds
 from dlcourse.reports.tables import read_history
 from dlcourse.studies.runs import load_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dlcourse.data import cifar10, flowers17, nist36, sun
+from dlcourse.data.readers import cifar10, flowers17, nist36, sun
 
 
 def idx(array: np.ndarray) -> bytes:

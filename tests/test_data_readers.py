@@ -29,9 +29,9 @@ from data_files import (
     write_sun,
 )
 from dlcourse.core.errors import InputError
-from dlcourse.data import cifar10, flowers17, mnist, nist36, sun
 from dlcourse.data.photos import PhotoStore, decode
 from dlcourse.data.raw import DamagedFileError, hash_file, stratified
+from dlcourse.data.readers import cifar10, flowers17, mnist, nist36, sun
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Splits, Store, Tensors
 
@@ -439,7 +439,7 @@ def test_sun_of_the_courses_size_is_comparable_unless_its_photos_were_reduced(
 
 @pytest.mark.parametrize("layout", [".", "SUN397"])
 def test_sun_drawn_from_sun397(tmp_path: Path, layout: str) -> None:
-    from dlcourse.data.sun import CLASSES
+    from dlcourse.data.readers.sun import CLASSES
 
     for label, folders in enumerate(CLASSES.values()):
         for folder in folders:

@@ -17,8 +17,9 @@ import torch
 
 from data_files import mnist_files, write_folder, write_mnist, write_nist36, write_sun
 from dlcourse.core.errors import InputError
-from dlcourse.data import cache, mnist, raw
+from dlcourse.data import cache, raw
 from dlcourse.data.__main__ import main
+from dlcourse.data.readers import mnist
 from dlcourse.data.sources import SOURCES, load
 from dlcourse.data.tensors import Splits, Tensors
 

@@ -11,8 +11,8 @@ import torch
 from dlcourse import runs
 from dlcourse.core.errors import InputError
 from dlcourse.data.__main__ import main
-from dlcourse.data.functions import targets
 from dlcourse.data.module import DataModule
+from dlcourse.data.readers.functions import targets
 from dlcourse.data.sources import load
 from dlcourse.data.tensors import Tensors
 from dlcourse.nets import ToyConvNet

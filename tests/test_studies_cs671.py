@@ -10,7 +10,7 @@ import torch
 from pandas import DataFrame
 
 from dlcourse.callbacks import EarlyStopping
-from dlcourse.data.module import SPLITS
+from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.page import Plot, Table
 from dlcourse.runs import write_confusion
 from dlcourse.studies.cs671 import optimizers

@@ -1,12 +1,9 @@
 """The one LightningDataModule: any reader's tensors as seeded, batched, normalised and augmented examples."""
 
 import hashlib
-import logging
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, count, islice
 from typing import Any
 
 import lightning as L
@@ -19,116 +16,13 @@ from dlcourse.core.errors import InputError, or_list
 from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.augment import build_augment
 from dlcourse.data.encoded import Encoder, encoded
+from dlcourse.data.examples import Examples, channel_statistics
+from dlcourse.data.order import Batches
 from dlcourse.data.sources import load
-from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
+from dlcourse.data.splitting import SPLITS, Division
+from dlcourse.data.tensors import Provenance, Tensors
 
-log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
-SPLIT_SEED = 20220130  # which examples are for validation does not change with the run's seed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Examples:
-    """Some of a store's examples, with their labels as numbers from 0: a data set of whole batches."""
-
-    def __init__(self, store: Store, index: Tensor, y: Tensor) -> None:
-        self.store, self.index, self.y = store, index, y
-        self.whole = len(index) == len(store) and bool((index == torch.arange(len(store), device=index.device)).all())
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitems__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        batch = batch.to(self.index.device)
-        x, _ = self.store.take(batch if self.whole else self.index.index_select(0, batch))
-        return x, self.y.index_select(0, batch)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        x, y = self.__getitems__(torch.tensor([i]))
-        return x[0], y[0]
-
-    def all(self) -> tuple[Tensor, Tensor]:
-        return self.__getitems__(torch.arange(len(self)))
-
-
-class Batches:
-    """The order of the examples, a batch of numbers at a time: a function of (seed, epoch) and nothing else.
-
-    Lightning calls `set_epoch` on a loader's sampler, so that a run that is resumed goes on in the order it
-    would have had. Of `world` processes each takes every world-th example of the one common order, in as many
-    batches as the others, since they wait for each other at each step.
-
-    steps: an epoch has so many batches (and the first one `first_steps`) instead of one pass over the examples; passes
-        follow each other regardless of where an epoch ends.
-    shuffle: True: anew in each pass; `once`: one order for all; `replacement`: each batch drawn from all examples.
-    train: batches of `batch_size`; the last has what is left, unless `drop_last` or the processes' shares would
-        differ. A single image that is left over joins the batch before it: batch norm can't train on one.
-    otherwise: every example once, in order, in batches of nearly the same size, `batch_size` at most.
-    """
-
-    def __init__(
-        self,
-        n: int,
-        batch_size: int,
-        train: bool = False,
-        shuffle: bool | str = False,
-        drop_last: bool = False,
-        seed: int = 0,
-        epoch: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | None = None,
-        steps: int | None = None,
-        first_steps: int | None = None,
-    ) -> None:
-        self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, epoch
-        self.steps, self.first_steps = steps, first_steps or steps
-        self.rank, self.world, self.device = rank, world, device
-        mine = len(range(rank, n - n % world if train else n, world))
-        full, rest = divmod(mine, batch_size)
-        if train:
-            self.sizes = [batch_size] * full
-            if rest == 1 and full and batch_size > 1 and not drop_last:
-                self.sizes[-1] += 1
-            elif rest and not (drop_last and full):
-                self.sizes.append(rest)
-        else:
-            batches = max(1, min(math.ceil(math.ceil(n / world) / batch_size), n // world))  # none is empty
-            self.sizes = [mine // batches + (i < mine % batches) for i in range(batches)]
-
-    @property
-    def sampler(self) -> "Batches":
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        if self.steps is None or self.first_steps is None:
-            return len(self.sizes)
-        return self.steps if self.epoch else self.first_steps
-
-    def __iter__(self) -> Iterator[Tensor]:
-        # A generator: Lightning asks for the first epoch's iterator before it calls set_epoch.
-        if self.steps is None or self.first_steps is None:
-            yield from self._one_pass(self.epoch)
-            return
-        begin = self.first_steps + (self.epoch - 1) * self.steps if self.epoch else 0
-        done, skipped = divmod(begin, len(self.sizes))
-        stream = chain.from_iterable(self._one_pass(i) for i in count(done))
-        yield from islice(stream, skipped, skipped + len(self))
-
-    def _one_pass(self, number: int) -> Iterator[Tensor]:
-        generator = Generator().manual_seed(mix_seeds(self.seed, 0 if self.shuffle == "once" else number))
-        if self.shuffle == "replacement":
-            order = torch.randint(self.n, (self.world * sum(self.sizes),), generator=generator)
-        elif self.shuffle:
-            order = torch.randperm(self.n, generator=generator)
-        else:
-            order = torch.arange(self.n)
-        mine = order[self.rank :: self.world].to(self.device)
-        yield from mine[: sum(self.sizes)].split(self.sizes)
 
 
 class DataModule(L.LightningDataModule):
@@ -150,6 +44,7 @@ class DataModule(L.LightningDataModule):
         draw: int = 0,
         function: str = "linear",
         noise: float = 0.01,
+        options: dict[str, Any] | None = None,
         shape: Sequence[int] = (),
         classes: int = 0,
         epochs: int = 1,
@@ -179,19 +74,14 @@ class DataModule(L.LightningDataModule):
         self.name, self.reader, self.shape, self.seed = name, reader or name, tuple(shape), seed
         self.read_options: dict[str, Any] = {
             "root": root, "source": source, "verify": verify, "size": size, "channels": channels,
-            "memory_limit": memory_limit, "draw": draw, "function": function, "noise": noise,
+            "memory_limit": memory_limit, "draw": draw, "function": function, "noise": noise, "extra": options or {},
         }  # fmt: skip
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
         if first_epoch_steps is not None and steps_per_epoch is None:
             raise InputError(f"data.first_epoch_steps={first_epoch_steps} needs data.steps_per_epoch")
-        self.steps_per_epoch, self.first_epoch_steps, self.first = steps_per_epoch, first_epoch_steps, first
-        self.classes_kept, self.per_class, self.val = classes_kept, per_class, val
-        if per_class is not None and val is not None:
-            raise InputError(
-                f"data.val={val} and data.per_class={list(per_class)} can't both be: set one of them to null"
-            )
-        self.limits = {"train": limit, "val": limit_eval, "test": limit_eval}
+        self.steps_per_epoch, self.first_epoch_steps = steps_per_epoch, first_epoch_steps
+        self.division = Division(name, first, classes_kept, per_class, val, limit, limit_eval)
         self.normalize, self.resize, self.augment = normalize, resize, build_augment(augment)
         self.device, self.workers = device, workers
         self.tested = "test"  # which split test_dataloader gives
@@ -220,21 +110,13 @@ class DataModule(L.LightningDataModule):
             return
         data = load(self.reader, **self.read_options)
         self.provenance = data.provenance
-        kept = self._kept(list(data.classes))
+        kept = self.division.kept_classes(data.classes)
         self.classes = [data.classes[k] for k in kept]
         if self.class_count and self.class_count != len(kept):
             raise InputError(
                 f"data.classes={self.class_count}, but {self.name} has {len(kept)}: {or_list(self.classes, 40)}"
             )
-        splits: dict[str, Examples] = {}
-        for split, (store, chosen) in self._divide(data, kept).items():
-            if not len(chosen):
-                raise InputError(f"data={self.name}: it has no {split} example of {or_list(self.classes, 40)}")
-            limit = self.limits[split]
-            if limit is not None and limit < len(chosen):
-                generator = Generator().manual_seed(mix_seeds(SPLIT_SEED, 1))
-                chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit].sort().values]
-            splits[split] = Examples(store, chosen, _renumber(store.y[chosen], kept, len(data.classes)))
+        splits = self.division.divide(data, kept)
         self.stored = dict(splits)
         self._origin = {id(store): name for name, store in vars(data).items()}
         if self.encoder is not None:
@@ -253,7 +135,7 @@ class DataModule(L.LightningDataModule):
                 f"data.normalize={self.normalize} and data.augment are for images, {self.name} has vectors"
             )
         if self.normalize == "standardize" and self.statistics is None:
-            mean, std = _statistics(splits["train"])
+            mean, std = channel_statistics(splits["train"])
             self.normalize_with(mean.tolist(), std.tolist())
         self.splits = splits
 
@@ -273,72 +155,6 @@ class DataModule(L.LightningDataModule):
     def encode_with(self, encoder: Encoder, splits: Sequence[str]) -> None:
         """From now on give what an encoder makes of these splits' examples; `stored` stay what they are."""
         self.splits |= self._encoded(encoder, splits)
-
-    def _kept(self, classes: list[str]) -> list[int]:
-        """The numbers of the classes that are kept, each given by its name (in any case) or else its number."""
-        if self.classes_kept is None:
-            return list(range(len(classes)))
-        lower = [c.lower() for c in classes]
-        out: list[int] = []
-        for kept in self.classes_kept:
-            if str(kept) in classes:
-                out.append(classes.index(str(kept)))
-            elif str(kept).lower() in lower:
-                out.append(lower.index(str(kept).lower()))
-            elif isinstance(kept, int) and 0 <= kept < len(classes):
-                out.append(kept)
-            else:
-                raise InputError(f"data.classes_kept: {self.name} has no class {kept} (it has {or_list(classes, 40)})")
-            if out[-1] in out[:-1]:
-                raise InputError(f"data.classes_kept: {classes[out[-1]]} is named twice")
-        return out
-
-    def _divide(self, data: Splits, kept: list[int]) -> dict[str, tuple[Store, Tensor]]:
-        """For each split its store and the numbers of its examples there."""
-        generator = Generator().manual_seed(mix_seeds(SPLIT_SEED))
-        real = data.provenance.source == "real"
-        if self.per_class is not None:
-            parts = self._per_class(data.train.y[: self.first], kept, list(self.per_class), real, generator)
-            return {split: (data.train, part) for split, part in zip(SPLITS, parts, strict=True)}
-        train, test = (_of_classes(store, kept) for store in (data.train, data.test))
-        train = train if self.first is None else train[train < self.first]
-        share = self.val
-        if not real and isinstance(share, int) and share > len(train) // 5:
-            # A stand-in is smaller than what it stands for, and so is its validation set.
-            share = 0.1 if data.val is None else None
-            log.debug("data.val=%s is for the data set itself: its stand-in has fewer validation examples", self.val)
-        if share == "test":
-            return {"train": (data.train, train), "val": (data.test, test), "test": (data.test, test)}
-        if share is None and data.val is not None:
-            val = _of_classes(data.val, kept)
-            return {"train": (data.train, train), "val": (data.val, val), "test": (data.test, test)}
-        share = 0.1 if share is None else share
-        n = round(share * len(train)) if isinstance(share, float) else int(share)
-        if not 0 < n < len(train):
-            raise InputError(f"data.val={share}: of {len(train)} training examples {n} can't be taken for validation")
-        order = train[torch.randperm(len(train), generator=generator)]
-        val, train = order[:n].sort().values, order[n:].sort().values
-        return {"train": (data.train, train), "val": (data.train, val), "test": (data.test, test)}
-
-    def _per_class(
-        self, y: Tensor, kept: list[int], wanted: list[int], real: bool, generator: Generator
-    ) -> list[Tensor]:
-        """Disjoint draws of `wanted` examples of each class; of a stand-in with too few, in those proportions."""
-        parts: list[list[Tensor]] = [[] for _ in wanted]
-        for k, name in zip(kept, self.classes, strict=True):
-            members = (y == k).nonzero().squeeze(1)
-            sizes = wanted
-            if len(members) < sum(wanted):
-                if real:
-                    raise InputError(
-                        f"data.per_class={wanted}: of class {name} {self.name} has {len(members)} examples, "
-                        f"fewer than {sum(wanted)}"
-                    )
-                sizes = [n * len(members) // sum(wanted) for n in wanted]
-            members = members[torch.randperm(len(members), generator=generator)]
-            for part, chosen in zip(parts, members[: sum(sizes)].split(sizes), strict=True):
-                part.append(chosen)
-        return [torch.cat(part).sort().values for part in parts]
 
     def _check_shape(self, x: Tensor) -> None:
         found = tuple(self._resized(x).shape[1:])
@@ -470,32 +286,3 @@ def _as_it_is(batch: Any) -> Any:
 def _free(device: torch.device) -> int:
     """Bytes of memory that a GPU has left."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-
-def _of_classes(store: Store, kept: list[int]) -> Tensor:
-    """The numbers of a store's examples of the classes that are kept; all of them where targets aren't classes."""
-    if store.y.dtype != torch.int64:
-        return torch.arange(len(store))
-    return torch.isin(store.y, torch.tensor(kept)).nonzero().squeeze(1)
-
-
-def _renumber(y: Tensor, kept: list[int], classes: int) -> Tensor:
-    """Class numbers 0, 1, ... in the order in which the classes are kept."""
-    if y.dtype != torch.int64 or kept == list(range(classes)):
-        return y
-    number = torch.full((classes,), -1)
-    number[torch.tensor(kept)] = torch.arange(len(kept))
-    return number[y]
-
-
-def _statistics(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [C] of all pixels of a channel, of values in [0, 1]; of vectors [D]."""
-    total = square = torch.zeros((), dtype=torch.float64)
-    n = 0
-    for batch in torch.arange(len(examples)).split(1000):
-        x = examples.__getitems__(batch)[0]
-        x = (x.double().div(255) if x.dtype == torch.uint8 else x.double()).transpose(0, 1).flatten(1)
-        total, square, n = total + x.sum(1), square + x.square().sum(1), n + x.shape[1]
-    mean = total / n
-    std = (square / n - mean.square()).clamp_min(0).sqrt().float()
-    return mean.float(), std.where(std > 1e-6, 1.0)  # a number that is always the same becomes 0

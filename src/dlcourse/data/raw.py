@@ -9,10 +9,11 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -48,6 +49,7 @@ class Options:
     """What a reader is asked for. size (pixels) and channels concern photos, which `threads` threads decode.
 
     draw, function, noise concern data sets that are drawn: which draw, of which function, and the targets' noise.
+    extra: data.options, for a reader of one's own.
     """
 
     size: int = 0
@@ -57,6 +59,7 @@ class Options:
     draw: int = 0
     function: str = "linear"
     noise: float = 0.01
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set's entry in the register.
+    """A data set and how it is read; docs/extending.md has one of one's own.
 
     what: its sizes, for people. expects: the files a root should hold, as part of a sentence.
     find: the raw files under a root in a fixed order, or none unless all are there. It opens no file.
@@ -92,12 +95,12 @@ class Source:
 
     name: str
     title: str
-    what: str
-    licence: str
-    homepage: str
     expects: str
     find: Callable[[Path], list[Path]]
     read: Callable[[Path, list[Path], Options], Reading]
+    what: str = ""
+    licence: str = "its own"
+    homepage: str = ""
     files: tuple[File, ...] = ()
     known: tuple[File, ...] = ()
     folders: tuple[str, ...] = ()

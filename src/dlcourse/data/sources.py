@@ -2,18 +2,20 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from dlcourse.core.errors import InputError, did_you_mean, or_list
-from dlcourse.data import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
+from dlcourse.config.plugins import find_object
+from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
 from dlcourse.data.listing import listing_hash
 from dlcourse.data.photos import PhotoStore, check_headers, decode_all
 from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
+from dlcourse.data.readers import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
 
 log = logging.getLogger(__name__)
@@ -33,16 +35,17 @@ def load(
     draw: int = 0,
     function: str = "linear",
     noise: float = 0.01,
+    extra: Mapping[str, Any] | None = None,
 ) -> Splits:
     """A data set's splits as tensors.
 
-    name: a key of SOURCES.
+    name: a key of SOURCES, or the dotted name of a Source in a module that the user has allowed as a plugin.
     root: the folder with its raw files; None looks in $DLCOURSE_DATA, then downloads if it may.
     source: `real`, `stand-in` or `auto`: the first there is of prepared data, raw files, a download, the stand-in.
     size, channels: photos become [channels, size, size]; by default 224 and 3 (RGB), 1 is grey.
     verify: refuse raw files in a known form whose content isn't the published one.
     memory_limit: bytes; photos that take more are read on demand (PhotoStore) and not cached.
-    draw, function, noise: of a data set that is drawn, whatever `source` is (see its reader).
+    draw, function, noise: of a data set that is drawn, whatever `source` is (see its reader). extra: for a plugin's.
 
     Raises InputError where none of these is available, and for a damaged raw file. $DLCOURSE_OFFLINE=1
     prevents downloads.
@@ -57,9 +60,8 @@ def load(
         raise InputError(f"data.size={size} should be a number of pixels, 1 or more")
     if channels not in (1, 3):
         raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB)")
-    options = Options(
-        size or entry.size or 0, channels if entry.size else 0, verify, os.cpu_count() or 1, draw, function, noise
-    )
+    side, depth = (size or entry.size or 0, channels) if entry.size else (0, 0)
+    options = Options(side, depth, verify, os.cpu_count() or 1, draw, function, noise, extra or {})
 
     if entry.drawn:
         if root is not None:
@@ -90,6 +92,11 @@ def load(
 
 def lookup(name: str) -> Source:
     """The entry of a data set; raises InputError with the possible names if there is none."""
+    if "." in name:
+        entry = find_object(name, "data.reader")
+        if not isinstance(entry, Source):
+            raise InputError(f"data.reader={name} is no Source of dlcourse.data.raw, but {type(entry).__name__}")
+        return entry
     if name not in SOURCES:
         possible = or_list(list(SOURCES))
         raise InputError(f"there is no data set {name!r}{did_you_mean(name, SOURCES)} (possible: {possible})")
@@ -118,7 +125,8 @@ def raw_files(entry: Source, root: Path) -> list[Path]:
 
 
 def prepared_file(entry: Source, root: Path, options: Options) -> Path:
-    return cache_file(entry.name, str(root), options.size, options.channels)
+    extra = [dict(options.extra)] if options.extra else []
+    return cache_file(entry.name, str(root), options.size, options.channels, *extra)
 
 
 def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
@@ -161,7 +169,10 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
     for name, (x, labels) in parts.items():
         y = torch.from_numpy(labels)
         if isinstance(x, np.ndarray):
-            stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
+            try:
+                stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
+            except (ValueError, TypeError) as error:  # of a reader of one's own
+                raise InputError(f"{entry.name}: its reader gives {first_line(error)}") from error
         elif streamed:
             lines += [f"{path.relative_to(root or '/').as_posix()} {path.stat().st_size}" for path in x]
             stores[name] = PhotoStore([str(path) for path in x], y, options.size, options.channels)

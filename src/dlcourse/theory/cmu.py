@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from dlcourse.data.clusters import clouds
+from dlcourse.data.readers.clusters import clouds
 from dlcourse.scratch import (
     SGD,
     Layer,

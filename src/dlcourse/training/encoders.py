@@ -13,7 +13,8 @@ from dlcourse import runs
 from dlcourse.config.identity import config_hash
 from dlcourse.core.errors import InputError
 from dlcourse.data.encoded import Encoder, Indexed
-from dlcourse.data.module import SPLITS, DataModule
+from dlcourse.data.module import DataModule
+from dlcourse.data.splitting import SPLITS
 from dlcourse.data.tensors import Tensors
 from dlcourse.nets import Autoencoder, Pretrained, find_weights, read_weights
 from dlcourse.runs import find_encoder_run

@@ -16,7 +16,7 @@ from dlcourse.callbacks import Keep
 from dlcourse.config.identity import config_hash
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, first_line
-from dlcourse.data.module import SPLITS
+from dlcourse.data.splitting import SPLITS
 from dlcourse.runs import main_process
 from dlcourse.tasks import Classify
 from dlcourse.tasks.task import mode_of

@@ -10,7 +10,8 @@ from pandas import DataFrame, Series
 from torch import Tensor
 
 from dlcourse import plots
-from dlcourse.data.module import SPLITS, DataModule
+from dlcourse.data.module import DataModule
+from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.formats import format_mean, format_percent
 from dlcourse.reports.page import Plot
 from dlcourse.studies.checks import check

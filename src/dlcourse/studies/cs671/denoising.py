@@ -6,7 +6,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from dlcourse import plots
-from dlcourse.data.module import SPLITS
+from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.formats import format_mean
 from dlcourse.reports.page import Plot
 from dlcourse.studies.checks import check

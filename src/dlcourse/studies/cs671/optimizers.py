@@ -7,7 +7,7 @@ import numpy as np
 from pandas import DataFrame
 
 from dlcourse import plots
-from dlcourse.data.module import SPLITS
+from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.formats import format_mean, format_percent
 from dlcourse.reports.page import Plot, Table
 from dlcourse.reports.tables import aggregate_over_seeds, read_history

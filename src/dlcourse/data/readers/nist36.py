@@ -14,8 +14,8 @@ from typing import IO, cast
 import numpy as np
 
 from dlcourse.data import synthetic
-from dlcourse.data.mnist import idx_shape, parse_idx
 from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
+from dlcourse.data.readers.mnist import idx_shape, parse_idx
 
 CLASSES = list(string.ascii_uppercase + string.digits)
 SIZES = {"train": 10_800, "valid": 3_600, "test": 1_800}  # SPECS: 300, 100 and 50 per class

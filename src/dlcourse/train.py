@@ -33,7 +33,7 @@ def job(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     run = Path(hydra_cfg.runtime.output_dir)
     sweep = hydra_cfg.mode == RunMode.MULTIRUN
-    command = shlex.join(["python", "-m", "dlcourse.train", *hydra_cfg.overrides.task])
+    command = shlex.join(["python", "-m", "dlcourse.train", *search.command_line(), *hydra_cfg.overrides.task])
     try:
         plain = resolve(cfg)
         check(plain)
@@ -64,7 +64,8 @@ def main(argv: list[str]) -> None:
     """Check the command line first, in well under a second, then hand over to Hydra."""
     failures.clear()
     mistakes.clear()
-    given = get_args_parser().parse_args(argv)
+    given = get_args_parser().parse_intermixed_args(argv)
+    sys.argv[1:] = [word for word in argv if word not in given.overrides] + given.overrides  # Hydra wants options first
     search.use_folder(given.config_dir)
     plugins.grant(named_plugins(given.overrides))
     if not given.help and any(override.startswith("study=") for override in given.overrides):
@@ -103,7 +104,7 @@ def study(arguments: list[str]) -> None:
     folder = overrides.pop("hydra.sweep.dir", f"outputs/studies/{name}{'-quick' if quick else ''}")
     from dlcourse.studies.runner import run_study
 
-    command = shlex.join(["python", "-m", "dlcourse.train", *arguments])
+    command = shlex.join(["python", "-m", "dlcourse.train", *sys.argv[1:]])
     failed = run_study(name, overrides, quick, Path(folder).absolute(), command)
     if failed:
         print(f"error: failed runs: {failed}; the same command tries them again", file=sys.stderr)

@@ -33,6 +33,11 @@ def hydra_override() -> list[str]:
     return [f"hydra.searchpath=[{','.join(f'file://{path}' for path in _own)}]"] if _own else []
 
 
+def command_line() -> list[str]:
+    """What was typed to look there."""
+    return [word for path in _own for word in ("--config-dir", str(path))]
+
+
 def groups() -> dict[str, list[str]]:
     """The folders of configs and the choices in each."""
     choices: dict[str, list[str]] = {}

@@ -12,9 +12,12 @@ from pandas import DataFrame
 
 from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.reports.tables import run_record
-from dlcourse.studies import ntnu
+from dlcourse.studies import checks
+from dlcourse.studies.ntnu import l2, logistic, softmax
+from dlcourse.studies.report import page_items
 from dlcourse.studies.runs import Runs, load_run
-from dlcourse.studies.study import load
+from dlcourse.studies.study import load_study
+from dlcourse.studies.verdict import Verdict
 
 Train = Callable[..., Path]
 NONE = "not run"
@@ -29,53 +32,62 @@ def titles(items: list[Item]) -> list[str]:
 
 def stops(fixed: int, shuffled: Sequence[int], **columns: Any) -> DataFrame:
     """Runs that stop in these passes, a few steps into them."""
-    rows = [{"block": "unshuffled", "steps": 31 * fixed + 16, "spike": 0.05, "worst batch": 18, "after it": 0.94}]
+    rows = [
+        {"block": "unshuffled", "steps": 31 * fixed + 16, "spike/accuracy": 0.05, "worst batch": 18, "after it": 0.94}
+    ]
     rows += [
-        {"block": "shuffled", "steps": 31 * n + 1, "spike": 0.01, "worst batch": 3, "after it": 0.97} for n in shuffled
+        {"block": "shuffled", "steps": 31 * n + 1, "spike/accuracy": 0.01, "worst batch": 3, "after it": 0.97}
+        for n in shuffled
     ]
     return DataFrame(rows).assign(elsewhere=0.976, **columns)
 
 
 def test_a_run_without_shuffling_stops_in_exactly_that_pass() -> None:
-    verdict = ntnu.stops_after(stops(33, [16]), "unshuffled", 33)
+    verdict = logistic.stops_after(stops(33, [16]), "unshuffled", 33)
     assert (verdict.kind, verdict.evidence) == ("reproduced", "training stops exactly in pass 33")
-    assert ntnu.stops_after(stops(34, [16]), "unshuffled", 33).kind == "refuted"
-    assert ntnu.stops_after(stops(32, [16]), "unshuffled", 33).kind == "refuted"
+    assert logistic.stops_after(stops(34, [16]), "unshuffled", 33).kind == "refuted"
+    assert logistic.stops_after(stops(32, [16]), "unshuffled", 33).kind == "refuted"
 
 
 def test_a_pass_is_counted_from_0_as_the_course_prints_it() -> None:
     table = DataFrame({"steps": [1, 31, 32, 1039]})
-    assert ntnu.passes_of(table).tolist() == [0, 0, 1, 33]
+    assert logistic.stop_passes(table).tolist() == [0, 0, 1, 33]
 
 
 def test_a_shuffled_stop_is_reproduced_where_it_is_within_the_draws() -> None:
-    verdict = ntnu.stops_after(stops(33, [10, 20, 30]), "shuffled", 16)
+    verdict = logistic.stops_after(stops(33, [10, 20, 30]), "shuffled", 16)
     assert verdict.kind == "reproduced"
     assert "pass 20.0 ± 10.0 (from 10 to 30, median 20, n = 3); 1 of the draws" in verdict.evidence
-    assert ntnu.stops_after(stops(33, [17, 20, 30]), "shuffled", 16).kind == "refuted"
+    assert logistic.stops_after(stops(33, [17, 20, 30]), "shuffled", 16).kind == "refuted"
 
 
 def test_shuffling_halves_the_training_where_nine_of_ten_draws_do() -> None:
-    assert ntnu.shuffling_halves(stops(33, [16] * 9 + [40])).kind == "reproduced"
-    verdict = ntnu.shuffling_halves(stops(33, [16] * 8 + [20, 40]))
+    assert logistic.shuffling_halves(stops(33, [16] * 9 + [40])).kind == "reproduced"
+    verdict = logistic.shuffling_halves(stops(33, [16] * 8 + [20, 40]))
     assert verdict.kind == "refuted"
     assert "of 10 draws 8 stop by half of that and 9 before it" in verdict.evidence
 
 
 def test_questions_on_the_stop_are_answered_with_the_draws() -> None:
-    assert ntnu.stop_distribution(stops(33, [22, 10, 14])).evidence.endswith("10, 14, 22")
-    evidence = ntnu.spikes(stops(33, [16, 20])).evidence
+    assert logistic.stop_distribution(stops(33, [22, 10, 14])).evidence.endswith("10, 14, 22")
+    evidence = logistic.spikes(stops(33, [16, 20])).evidence
     assert "number 18 of a pass: 94.00 % right after it, 97.60 % after the others" in evidence
     assert "5.00 points in fixed order, 1.00 ± 0.00 (at most 1.00) shuffled" in evidence
 
 
 @pytest.mark.parametrize(
-    "check", [lambda t: ntnu.stops_after(t, "shuffled", 16), ntnu.shuffling_halves, ntnu.stop_distribution, ntnu.spikes]
+    "check",
+    [
+        lambda t: logistic.stops_after(t, "shuffled", 16),
+        logistic.shuffling_halves,
+        logistic.stop_distribution,
+        logistic.spikes,
+    ],
 )
 def test_no_verdict_on_stops_without_all_draws(check: Callable[[DataFrame], Any]) -> None:
     table = stops(33, [16, 20])
     assert check(table).kind != NONE
-    table.loc[2, ["steps", "spike"]] = np.nan
+    table.loc[2, ["steps", "spike/accuracy"]] = np.nan
     assert check(table).kind == NONE
     assert check(table[table["block"] == "unshuffled"]).kind == NONE
 
@@ -98,9 +110,9 @@ def test_the_batch_behind_the_spikes_is_found(made: Callable[..., dict[str, Any]
     accuracy = np.where((step - 1) % 31 == 18, 0.93, 0.97)
     accuracy[:6] = 0.5  # before anything is learned
     row = made("unshuffled", DataFrame({"step": step, "val/accuracy": accuracy}))
-    found = ntnu.logistic_measure(load("ntnu/logistic"), Runs(DataFrame([row]), tmp_path)).iloc[0]
+    found = logistic.measure(load_study("ntnu/logistic"), Runs(DataFrame([row]), tmp_path)).iloc[0]
     assert found["worst batch"] == 18
-    assert (found["spike"], found["after it"], found["elsewhere"]) == pytest.approx((0.04, 0.93, 0.97))
+    assert (found["spike/accuracy"], found["after it"], found["elsewhere"]) == pytest.approx((0.04, 0.93, 0.97))
 
 
 # --- softmax ---
@@ -110,62 +122,67 @@ def long(end: float = 0.287, lowest: float = 0.2869, n: int = 3) -> DataFrame:
     """Runs over 200 passes with this last and this lowest validation loss."""
     row = {
         "block": "long", "steps": 31187, "lowest": lowest, "lowest at": 30000.0, "val/loss": lowest,
-        "train/loss at 3000": 0.326, "train/loss at end": 0.235, "val/loss at 3000": 0.328, "val/loss at end": end,
-        "train/accuracy at 3000": 0.911, "train/accuracy at end": 0.935,
-        "val/accuracy at 3000": 0.908, "val/accuracy at end": 0.918,
-        "val/loss at 8200": 0.298, "train/accuracy at 8200": 0.924, "val/accuracy at 8200": 0.915,
+        "at 3000/train/loss": 0.326, "at end/train/loss": 0.235, "at 3000/val/loss": 0.328, "at end/val/loss": end,
+        "at 3000/train/accuracy": 0.911, "at end/train/accuracy": 0.935,
+        "at 3000/val/accuracy": 0.908, "at end/val/accuracy": 0.918,
+        "at 8200/val/loss": 0.298, "at 8200/train/accuracy": 0.924, "at 8200/val/accuracy": 0.915,
     }  # fmt: skip
     early = {"block": "early", "steps": 7000, "val/loss": 0.3}
     return DataFrame([row] * n + [early, early | {"steps": 8000}])
 
 
 def test_overfitting_is_a_validation_loss_that_has_risen_by_the_end() -> None:
-    verdict = ntnu.overfits(long(), 3000)
+    verdict = softmax.overfits(long(), 3000)
     assert verdict.kind == "refuted"
     assert "validation loss goes from 0.3280 to 0.2870, validation accuracy from 0.9080 to 0.9180" in verdict.evidence
-    assert ntnu.overfits(long(end=0.35), 3000).kind == "reproduced"
+    assert softmax.overfits(long(end=0.35), 3000).kind == "reproduced"
 
 
 def test_a_rise_is_told_from_a_gap_that_widens() -> None:
-    evidence = ntnu.rises_or_widens(long(), 3000).evidence
+    evidence = softmax.rises_or_widens(long(), 3000).evidence
     assert evidence.startswith("only the gap widens") and "from 0.30 to 1.70 points" in evidence
-    assert ntnu.rises_or_widens(long(end=0.30), 3000).evidence.startswith("it rises")
+    assert softmax.rises_or_widens(long(end=0.30), 3000).evidence.startswith("it rises")
 
 
 def test_the_solution_is_reached_within_what_can_be_read_off_its_plot() -> None:
-    given: dict[str, Any] = {"step": 8200, "val_loss": 0.297, "train_accuracy": 0.923, "val_accuracy": 0.916}
-    assert ntnu.as_the_solution(long(), **given).kind == "reproduced"
-    assert ntnu.as_the_solution(long(), **given | {"val_accuracy": 0.909}).kind == "refuted"
+    given: dict[str, Any] = {
+        "step": 8200,
+        "published": {"val/loss": 0.297, "train/accuracy": 0.923, "val/accuracy": 0.916},
+    }
+    assert softmax.as_the_solution(long(), **given).kind == "reproduced"
+    assert softmax.as_the_solution(long(), **given | {"published": {"val/accuracy": 0.909}}).kind == "refuted"
 
 
 def test_where_early_stopping_ends_it() -> None:
-    assert ntnu.early_stop(long()).evidence.startswith("at step 7500 ± 707, where the best validation loss was 0.3000")
+    assert softmax.early_stop(long()).evidence.startswith(
+        "at step 7500 ± 707, where the best validation loss was 0.3000"
+    )
 
 
 @pytest.mark.parametrize(
     "check",
     [
-        lambda t: ntnu.overfits(t, 3000),
-        lambda t: ntnu.rises_or_widens(t, 3000),
-        lambda t: ntnu.as_the_solution(t, 8200, 0.297, 0.923, 0.916),
-        ntnu.early_stop,
+        lambda t: softmax.overfits(t, 3000),
+        lambda t: softmax.rises_or_widens(t, 3000),
+        lambda t: softmax.as_the_solution(t, 8200, {"val/loss": 0.297, "train/accuracy": 0.923}),
+        softmax.early_stop,
     ],
 )
 def test_no_verdict_on_overfitting_without_the_runs(check: Callable[[DataFrame], Any]) -> None:
     assert check(long()).kind != NONE
-    assert check(long().drop(columns=["val/loss at 3000", "val/loss at 8200", "val/loss"])).kind == NONE
-    assert check(long().assign(**{"val/loss at end": np.nan, "val/loss at 8200": np.nan, "steps": np.nan})).kind == NONE
+    assert check(long().drop(columns=["at 3000/val/loss", "at 8200/val/loss", "val/loss"])).kind == NONE
+    assert check(long().assign(**{"at end/val/loss": np.nan, "at 8200/val/loss": np.nan, "steps": np.nan})).kind == NONE
     assert check(long().iloc[:0]).kind == NONE
 
 
 def test_curves_are_measured_by_means_of_two_passes(made: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     step = np.arange(1, 3200, 31)
-    falling = DataFrame({"step": step} | dict.fromkeys(ntnu.CURVES, 1 - step / 10_000))
+    falling = DataFrame({"step": step} | dict.fromkeys(softmax.METRICS, 1 - step / 10_000))
     rows = [made("long", falling), made("early", falling.iloc[:5], seed=1)]
-    found = ntnu.softmax_measure(load("ntnu/softmax"), Runs(DataFrame(rows), tmp_path)).set_index("hash")
+    found = softmax.measure(load_study("ntnu/softmax"), Runs(DataFrame(rows), tmp_path)).set_index("hash")
     at = step[step <= 3000][-10:]
-    assert found.loc["long-0", "val/loss at 3000"] == pytest.approx(1 - at.mean() / 10_000)
-    assert found.loc["long-0", "lowest at"] == step[-1] and found["val/loss at 8200"].isna()["long-0"]
+    assert found.loc["long-0", "at 3000/val/loss"] == pytest.approx(1 - at.mean() / 10_000)
+    assert found.loc["long-0", "lowest at"] == step[-1] and found["at 8200/val/loss"].isna()["long-0"]
     assert found.loc["early-1"].isna().all()  # too short for one mean
 
 
@@ -187,48 +204,54 @@ def penalised(**columns: Sequence[float]) -> DataFrame:
 
 
 def test_the_loss_is_above_one_at_the_largest_penalty() -> None:
-    assert ntnu.loss_above_one(penalised(), 2.0).kind == "reproduced"
-    assert ntnu.loss_above_one(penalised(), 0.002).kind == "refuted"
+    assert l2.loss_above_one(penalised(), 2.0).kind == "reproduced"
+    assert l2.loss_above_one(penalised(), 0.002).kind == "refuted"
 
 
 def test_training_works_where_it_ends_near_the_lowest_objective() -> None:
-    verdict = ntnu.does_not_work(penalised(), 2.0)
+    verdict = l2.does_not_work(penalised(), 2.0)
     assert verdict.kind == "refuted"
     assert "J = 1.6750 ± 0.0000, 0.24 % above the lowest that any weights have, 1.6710" in verdict.evidence
-    assert ntnu.does_not_work(penalised(objective=(0.3, 0.3, 1.8)), 2.0).kind == "reproduced"
+    assert l2.does_not_work(penalised(objective=(0.3, 0.3, 1.8)), 2.0).kind == "reproduced"
 
 
 def test_a_loss_above_one_is_no_fault_where_the_minimum_has_it() -> None:
-    assert ntnu.fault_or_result(penalised(), 2.0).evidence.startswith("the correct result: at λ = 2 the lowest J")
+    assert l2.fault_or_result(penalised(), 2.0).evidence.startswith("the correct result: at λ = 2 the lowest J")
     other = penalised(**{"loss there": (np.nan, 0.2, 0.8)})
-    assert ntnu.fault_or_result(other, 2.0).evidence.startswith("a fault")
+    assert l2.fault_or_result(other, 2.0).evidence.startswith("a fault")
 
 
 def test_the_penalty_alters_the_minimum() -> None:
-    verdict = ntnu.expression_altered(penalised())
+    verdict = l2.expression_altered(penalised())
     assert verdict.kind == "reproduced"
     assert "only 0.70 points higher in training than in validation" in verdict.evidence
-    assert ntnu.expression_altered(penalised(**{"train/loss": (0.3, 0.28, 1.3)})).kind == "refuted"
-    assert ntnu.expression_altered(penalised(**{"val/accuracy": (0.80, 0.81, 0.82)})).kind == "refuted"
+    assert l2.expression_altered(penalised(**{"train/loss": (0.3, 0.28, 1.3)})).kind == "refuted"
+    assert l2.expression_altered(penalised(**{"val/accuracy": (0.80, 0.81, 0.82)})).kind == "refuted"
+
+
+def best_decay(table: DataFrame) -> Verdict:
+    return checks.listed(table, "val/accuracy", l2.DECAY, ranked=True)
 
 
 def test_questions_on_the_penalty_are_answered_for_each() -> None:
-    assert ntnu.best_decay(penalised()).evidence.endswith(
-        "91.50 ± 0.00 % at 0, 91.40 ± 0.00 % at 0.002, 80.50 ± 0.00 % at 2"
+    assert best_decay(penalised()).evidence == (
+        "validation accuracy: 0: 91.50 ± 0.00 % (2 runs); 0.002: 91.40 ± 0.00 % (2 runs); 2: 80.50 ± 0.00 % (2 runs)"
     )
-    assert ntnu.norms_fall(penalised()).evidence.startswith("it falls with each step of λ: 22.000 at λ = 0, 20.000")
-    assert ntnu.norms_fall(penalised(norm=(1, 2, 0.5))).evidence.startswith("it does not fall throughout")
+    assert l2.norms_fall(penalised()).evidence.startswith(
+        "it falls with each step of λ: 22.000 ± 0.000 at λ = 0, 20.000"
+    )
+    assert l2.norms_fall(penalised(norm=(1, 2, 0.5))).evidence.startswith("it does not fall throughout")
 
 
 @pytest.mark.parametrize(
     "check",
     [
-        lambda t: ntnu.loss_above_one(t, 2.0),
-        lambda t: ntnu.does_not_work(t, 2.0),
-        lambda t: ntnu.fault_or_result(t, 2.0),
-        ntnu.expression_altered,
-        ntnu.best_decay,
-        ntnu.norms_fall,
+        lambda t: l2.loss_above_one(t, 2.0),
+        lambda t: l2.does_not_work(t, 2.0),
+        lambda t: l2.fault_or_result(t, 2.0),
+        l2.expression_altered,
+        best_decay,
+        l2.norms_fall,
     ],
 )
 def test_no_verdict_on_the_penalty_without_the_runs(check: Callable[[DataFrame], Any]) -> None:
@@ -242,7 +265,7 @@ def test_the_lowest_objective_is_lower_than_any_and_known_exactly() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(60, 4), torch.randint(3, (60,))
     net = torch.nn.Linear(4, 3)
-    found = ntnu.lowest(net, x, y, 0.1)
+    found = l2.minimise(net, x, y, 0.1)
     weights = torch.cat([p.detach().flatten() for p in net.parameters()])
     assert found["exact to"] < 1e-6
     assert found["lowest"] == pytest.approx(found["loss there"] + 0.05 * float(weights.square().sum()), abs=1e-6)
@@ -259,7 +282,7 @@ def test_the_lowest_objective_is_lower_than_any_and_known_exactly() -> None:
 def known(name: str, made: dict[str, tuple[Path, dict[str, Any]]], folder: Path) -> Runs:
     rows = [run_record(run) | {"hash": key} | values for key, (run, values) in made.items()]
     runs = Runs(DataFrame(rows), folder)
-    extra = getattr(ntnu, f"{name}_measure")(load(f"ntnu/{name}"), runs)
+    extra = {"logistic": logistic, "softmax": softmax, "l2": l2}[name].measure(load_study(f"ntnu/{name}"), runs)
     return Runs(runs.table.merge(extra, on="hash", how="left"), folder)
 
 
@@ -273,10 +296,10 @@ def test_the_page_of_logistic_regression(train: Train, tmp_path: Path) -> None:
         made[block] = (train(*overrides, *SMALL, run=block), {"block": block})
     runs = known("logistic", made, tmp_path)
     assert (runs.table["steps"] == 1 + 29 * 6).all()
-    shown = titles(ntnu.logistic(load("ntnu/logistic"), runs))
+    shown = titles(page_items(load_study("ntnu/logistic"), runs))
     assert shown == ["When it stops", "stops", "loss", "accuracy", "shuffling"]
     alone = Runs(runs.table[runs.table["block"] == "unshuffled"], tmp_path)
-    assert "stops" not in titles(ntnu.logistic(load("ntnu/logistic"), alone))
+    assert "stops" not in titles(page_items(load_study("ntnu/logistic"), alone))
 
 
 def test_the_page_of_softmax_regression(train: Train, tmp_path: Path) -> None:
@@ -284,7 +307,7 @@ def test_the_page_of_softmax_regression(train: Train, tmp_path: Path) -> None:
     for block in ("early", "long"):
         run = train("experiment=ntnu/softmax", "trainer.max_epochs=12", *SMALL, run=block)
         made[block] = (run, {"block": block})
-    items = ntnu.softmax(load("ntnu/softmax"), known("softmax", made, tmp_path))
+    items = page_items(load_study("ntnu/softmax"), known("softmax", made, tmp_path))
     assert titles(items) == ["Along the way", "loss", "accuracy"]
     assert isinstance(items[0], Table)
     assert items[0].frame["step"].tolist() == ["end, 342", "end, 342", "about 8200"]
@@ -303,7 +326,7 @@ def test_the_page_of_the_penalty(train: Train, tmp_path: Path) -> None:
     assert table[2.0]["norm"] == pytest.approx(sum(float(w.detach().square().sum()) for w in weights))
     assert table[2.0]["objective"] == pytest.approx(table[2.0]["train/loss"] + table[2.0]["norm"], rel=1e-5)
     assert np.isnan(table[0.0]["lowest"]) and table[2.0]["lowest"] < table[2.0]["objective"]
-    shown = titles(ntnu.l2(load("ntnu/l2"), runs))
+    shown = titles(page_items(load_study("ntnu/l2"), runs))
     assert shown == ["Each λ", "weights_0", "weights_2", "accuracy_2022", "accuracy_2021", "accuracy", "norms"]
 
 

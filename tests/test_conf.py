@@ -26,6 +26,7 @@ NEEDS = {
     "data=mnist5": ("model=linear",),
     "data=nist36": ("model=linear",),
     "data=sun": ("model=linear", "data.size=32"),
+    "model=finetune": PHOTOS,
     "model=mobilenet_v2": PHOTOS,
     "model=toy_convnet": ("data=functions",),
     "model=squeezenet": PHOTOS,

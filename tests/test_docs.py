@@ -24,7 +24,13 @@ from dlcourse.training import loading
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted({c.strip() for c in re.findall(r"`?(python -m dlcourse\.[^`\n]+)", README) if "$" not in c})
+COMMANDS = sorted(
+    {
+        c.strip()
+        for c in re.findall(r"`?(python -m dlcourse\.[^`\n]+)", README)
+        if "$" not in c and "--config-dir" not in c
+    }
+)
 ELSEWHERE = ("run", "split", "study", "budget", "out", "page", "truth", "turn", "context")  # keys of other commands
 OVERRIDES = sorted({word for code in re.findall(r"`([^`\n]+)`", README) for word in code.split()
                     if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*=[^=]+", word)
@@ -44,7 +50,7 @@ def given(start: str, **put_in: object) -> list[str]:
 def test_training_commands_compose(command: str) -> None:
     words = shlex.split(command)[3:]
     if any(word.startswith("study=") for word in words):
-        studies.load(sweep_values(words)["study"])
+        studies.load_study(sweep_values(words)["study"])
     elif "--help" not in words:
         check_overrides([w for w in words if w != "-m"], sweep="-m" in words)
 
@@ -117,7 +123,7 @@ def test_the_list_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_its_module_and_every_module_its_command() -> None:
     named = {c.split()[2] for c in COMMANDS}
     root = TOP / "src" / "dlcourse"
-    mains = [p for p in root.glob("*.py") if 'if __name__ == "__main__"' in p.read_text(encoding="utf-8")]
+    mains = [p for p in root.glob("[a-z]*.py") if 'if __name__ == "__main__"' in p.read_text(encoding="utf-8")]
     assert named == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies", "dlcourse.theory"}
 
 

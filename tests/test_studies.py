@@ -16,8 +16,8 @@ from torchvision import models
 from dlcourse import runs, train
 from dlcourse.core.errors import InputError
 from dlcourse.reports.tables import aggregate_over_seeds
-from dlcourse.studies import cmu
 from dlcourse.studies import study as studies
+from dlcourse.studies.cmu import q4_ocr
 from dlcourse.studies.runner import run_study
 from dlcourse.studies.verdict import Verdict
 
@@ -58,18 +58,18 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 # --- the files ---
 
 
-@pytest.mark.parametrize("name", studies.names())
+@pytest.mark.parametrize("name", studies.study_names())
 def test_every_study_says_all_that_it_should(name: str) -> None:
-    study = studies.load(name)
+    study = studies.load_study(name)
     assert study.title and study.source and study.text and study.blocks and study.quick and study.claims
     assert all(claim.text and claim.check for claim in study.claims)
 
 
-@pytest.mark.parametrize("name", studies.names())
+@pytest.mark.parametrize("name", studies.study_names())
 def test_every_study_runs_end_to_end_and_then_only_renders(
     name: str, imagenet: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cmu, "DRAWS", 1)
+    monkeypatch.setattr(q4_ocr, "DRAWS", 1)
     assert run(name, tmp_path, **SMALLER.get(name, {})) == 0
     before = trained(tmp_path)
     assert len(before) >= 1

@@ -307,7 +307,9 @@ def test_seams_cross_the_least_ink(high: int, wide: int, rng: Any) -> None:
     wide=st.lists(st.floats(0.9, 1.3), min_size=1, max_size=10),
 )
 def test_a_space_is_the_wider_of_two_kinds_of_gap(narrow: list[float], wide: list[float]) -> None:
-    assume(len(narrow) >= len(wide))
+    assume(
+        4 * len(wide) >= len(narrow) >= len(wide)
+    )  # with one space in twenty gaps two kinds of narrow ones are told apart
     assert max(narrow) < space_between([*narrow, *wide]) < min(wide)
 
 

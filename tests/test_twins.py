@@ -17,9 +17,10 @@ from dlcourse.config.identity import flatten
 from dlcourse.reports.page import Plot, Table
 from dlcourse.reports.tables import run_record
 from dlcourse.studies import twins
+from dlcourse.studies.report import judge
 from dlcourse.studies.runs import Runs
-from dlcourse.studies.study import Study, load
-from dlcourse.studies.verdict import Verdict, answered
+from dlcourse.studies.study import Study, load_study
+from dlcourse.studies.verdict import Verdict
 
 Train = Callable[..., Path]
 COURSES = ("cmu", "huji", "ntnu")
@@ -41,18 +42,17 @@ def test_twins_differ_in_who_computes_the_gradients_and_in_nothing_else() -> Non
     rows += [row("scratch", seed=2), row("fcn", seed=2, status="failed")]
     rows += [row("scratch", seed=3), row("fcn", seed=3, **{"optimizer.lr": 0.2})]
     rows += [row("scratch", seed=4), row("fcn", seed=4, block="b")]
-    found = [(hand["hash"], twin["hash"]) for hand, twin in twins.pairs(DataFrame(rows))]
+    found = [(hand["hash"], twin["hash"]) for hand, twin in twins.pair_twins(DataFrame(rows))]
     assert found == [("scratch0", "fcn0"), ("scratch1", "fcn1")]
 
 
 def test_another_check_is_asked_about_the_runs_by_hand_alone() -> None:
-    def count(table: DataFrame, what: str) -> Verdict:
-        return answered(f"{len(table)} {what}")
-
-    table = DataFrame([row("scratch"), row("fcn"), row("scratch", block="b")])
-    ask = twins.judge({"count": count})
-    assert ask(table, "count", what="runs").evidence == "2 runs"
-    assert ask(table, "count", runs="b", what="runs").evidence == "1 runs"
+    study = load_study("cmu/scratch")
+    values = {"comparable": True, "val/accuracy": 0.78, "optimizer.lr": 0.009, "block": "rates"}
+    table = DataFrame([row("scratch", **values), row("fcn", **values | {"val/accuracy": 0.1})])
+    (claim,) = (c for c in study.claims if c.text == "validation accuracy 78.25 %")
+    assert judge(study, claim, table).kind == "reproduced"
+    assert judge(study, claim, table.assign(block="net")).kind == "not run"
 
 
 # --- how far apart ---
@@ -66,8 +66,8 @@ def test_how_far_apart_histories_are() -> None:
     assert twins.metrics_apart(past, past.iloc[:2]).tolist() == [0, 0, math.inf]
     assert twins.metrics_apart(past, past.fillna(1.0)).tolist() == [0, math.inf, 0]
     weights = np.array([0.0, -4.0, math.inf])
-    assert twins.apart(weights, weights, math.inf).tolist() == [0, 0, 0]
-    assert twins.apart(np.array([1.0, math.inf]), np.array([2.0, 4.0]), 4.0).tolist() == [0.25, math.inf]
+    assert twins.distances(weights, weights, math.inf).tolist() == [0, 0, 0]
+    assert twins.distances(np.array([1.0, math.inf]), np.array([2.0, 4.0]), 4.0).tolist() == [0.25, math.inf]
 
 
 def asked(*distances: tuple[float, float, float]) -> Verdict:
@@ -114,7 +114,7 @@ SMALL = ("trainer.max_epochs=7", "trainer.figures=false", "data.limit=108", "dat
 @pytest.fixture(params=COURSES)
 def small(request: pytest.FixtureRequest, train: Train) -> tuple[Any, Study, Runs]:
     """A course's module, its study, and of each block the first run by hand with its twin, measured."""
-    study = load(f"{request.param}/scratch")
+    study = load_study(f"{request.param}/scratch")
     rows = []
     for block, keys in study.blocks.items():
         first = {k: v[0] if isinstance(v, list) else v for k, v in keys.items() if not k.startswith("trainer.max")}
@@ -122,21 +122,21 @@ def small(request: pytest.FixtureRequest, train: Train) -> tuple[Any, Study, Run
             given = [f"{k}={v}".lower() for k, v in (first | {"experiment": experiment}).items()]
             run = train(*given, *SMALL, run=f"{block}-{experiment.replace('/', '_')}")
             rows.append(flatten(run_files.read_config(run)) | {"block": block, "hash": run.name} | run_record(run))
-    module = import_module(f"dlcourse.studies.{request.param}")
+    module = import_module(f"dlcourse.studies.{request.param}.scratch")
     known = Runs(DataFrame(rows), Path())
-    return module, study, Runs(known.table.merge(module.scratch_measure(study, known), on="hash", how="left"), Path())
+    return module, study, Runs(known.table.merge(module.measure(study, known), on="hash", how="left"), Path())
 
 
 def test_every_page_compares_the_twins_and_shows_those_by_hand(small: tuple[Any, Study, Runs]) -> None:
     module, study, known = small
-    items = module.scratch(study, known)
+    items = module.beside_autograd(study, known)
     assert [item.title for item in items if isinstance(item, Table)][:2] == [
         "By hand beside autograd",
         "How far apart they are, and how long they take",
     ]
     plots = [item.name for item in items if isinstance(item, Plot)]
     assert plots and len(set(plots)) == len(plots)
-    hand = twins.by_hand(known.table)
+    hand = twins.runs_by_hand(known.table)
     assert len(hand) == len(study.blocks) == len(items[1].frame)
     assert (hand["metrics apart"] <= 1e-6).all() and (hand["weights apart"] <= 1e-9).all()
     assert (hand["gradients apart"] <= 1e-12).all()
@@ -144,19 +144,16 @@ def test_every_page_compares_the_twins_and_shows_those_by_hand(small: tuple[Any,
     if "gradient error total" in known.table:
         assert (hand["gradient error total"].dropna() < 1e-4).all()
     for claim in study.claims:
-        verdict = getattr(module, claim.check)(known.table, **claim.arguments)
-        assert isinstance(verdict, Verdict)
-    one = module.scratch(study, Runs(known.table.iloc[1:2], Path()))  # without any run by hand
+        assert isinstance(judge(study, claim, known.table), Verdict)
+    one = module.beside_autograd(study, Runs(known.table.iloc[1:2], Path()))  # without any run by hand
     assert not any(isinstance(item, Plot) for item in one)
 
 
 def test_a_page_whose_runs_by_hand_are_missing_is_measured_too(small: tuple[Any, Study, Runs]) -> None:
     module, study, known = small
     without = Runs(known.table[known.table["model.name"] != twins.HAND], Path())
-    assert list(module.scratch_measure(study, without)["metrics apart"].unique()) == [
-        pytest.approx(math.nan, nan_ok=True)
-    ]
-    claims = [getattr(module, claim.check)(without.table, **claim.arguments) for claim in study.claims]
+    assert list(module.measure(study, without)["metrics apart"].unique()) == [pytest.approx(math.nan, nan_ok=True)]
+    claims = [judge(study, claim, without.table) for claim in study.claims]
     assert {verdict.kind for verdict in claims} == {"not run"}
 
 
@@ -170,8 +167,8 @@ def test_the_figures_of_several_studies_keep_their_numbers_of_runs() -> None:
         return twins.Part("cmu/q3", block, {block: block}, measured, lambda study, runs: [])
 
     table = DataFrame([row("scratch"), row("scratch", block="bb", hash="x")])
-    study = replace(load("cmu/q3"), blocks={"a": {}, "bb": {}})
-    found = twins.measure(study, Runs(table, Path()), [part("a"), part("bb")]).set_index("hash")
+    study = replace(load_study("cmu/q3"), blocks={"a": {}, "bb": {}})
+    found = twins.measure_twins(study, Runs(table, Path()), [part("a"), part("bb")]).set_index("hash")
     assert found["network"].to_dict() == {"scratch0": "a", "x": "bb"}
     assert found["lowest"].to_dict() == {"scratch0": 1.0, "x": 2.0}
     assert pd.isna(found["metrics apart"]).all()

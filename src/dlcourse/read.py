@@ -32,9 +32,9 @@ context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word
 
 
 def main(argv: list[str]) -> None:
-    choices = {"context": cli.BOOLEAN, "turn": ("auto", "0", "90", "180", "270")}
+    choices = {"context": cli.BOOLEAN, "turn": ("", "0", "90", "180", "270")}
     given = cli.parse_arguments(argv, USAGE, ("run", "page"), ("truth", "out", "plugins"), choices=choices)
-    turn = None if given["turn"] == "auto" else int(given["turn"])
+    turn = int(given["turn"]) if given["turn"] else None
     plugins.grant(given.get("plugins"))
     run, photo = runs.find_run(given["run"]), Path(given["page"]).expanduser()
     out = Path(given.get("out", Path("outputs", "pages", photo.stem))).expanduser()

@@ -23,7 +23,7 @@ def parse_arguments(
     """`run=DIR split=val` as a dict. A name ending in `.` allows every key that starts with it.
 
     words: names for plain words, those without `=`, in the order in which they may be given.
-    choices: the values that an optional key may have; the first is what it has where it isn't given.
+    choices: the values that an optional key may have; the first (it may be empty) where it isn't given.
     Prints `usage` and exits for --help; raises InputError for a key that is unknown, missing or given twice.
     """
     if {"-h", "--help"} & set(argv):
@@ -53,7 +53,7 @@ def parse_arguments(
             raise InputError(f"{key}=... is missing (see --help)")
     for key, values in choices.items():
         if found.setdefault(key, values[0]) not in values:
-            raise InputError(f"{key}={found[key]}: it can be {or_list(list(values))}")
+            raise InputError(f"{key}={found[key]}: it can be {or_list([v for v in values if v])}")
     return found
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from IPython.display import Image, Markdown, display
 from torch.nn.utils import parameters_to_vector
 
-from dlcourse import plots, scratch, statements, theory
+from dlcourse import plots, scratch
 from dlcourse.data.readers.clusters import clouds
 from dlcourse.reports.tables import read_history
 from dlcourse.studies.runs import load_run
+from dlcourse.theory import decide, of
+from dlcourse.theory.__main__ import COURSES, markdown
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -136,10 +138,10 @@ display(Image("digits/0/figures/misclassified.png"))
 # The reports state and prove things: `python -m dlcourse.theory` tries each on random numbers. Most hold. These don't:
 
 # %%
-rows = {course: [statements.decide(s, 0) for s in statements.of(module)] for course, module in theory.COURSES.items()}
+rows = {course: [decide(s, 0) for s in of(module)] for course, module in COURSES.items()}
 failing = {course: [row for row in found if row.verdict == "fails"] for course, found in rows.items()}
 total = f"{sum(map(len, failing.values()))} of {sum(map(len, rows.values()))} fail"
-display(Markdown(theory.markdown({course: found for course, found in failing.items() if found}, total)))
+display(Markdown(markdown({course: found for course, found in failing.items() if found}, total)))
 
 # %% [markdown]
 # ## Try

@@ -21,9 +21,9 @@ from dlcourse import plots
 from dlcourse.reports.overview import read_records
 from dlcourse.runs.finding import find_runs
 from dlcourse.studies.cs671.codes import one_of_each
-from dlcourse.studies.huji import PCA, pixels
 from dlcourse.studies.items import weight_images
-from dlcourse.studies.runs import load_run
+from dlcourse.studies.pca import PCA
+from dlcourse.studies.runs import load_run, network_inputs
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own
@@ -49,8 +49,8 @@ def show(figure):
 
 # %%
 task, data = load_run(Path("two"))
-pca = PCA(pixels(data, "train"), 2)
-test = pixels(data, "test")
+pca = PCA(network_inputs(data, "train"), 2)
+test = network_inputs(data, "test")
 codes = {"autoencoder": task.net.encode(test).numpy(), "PCA": pca.encode(test).numpy()}
 show(plots.scatter(codes, data.splits["test"].y.numpy(), data.classes, "Codes of test images"))
 

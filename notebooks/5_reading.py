@@ -107,7 +107,7 @@ show(plots.image_grid(np.array(shown), captions, columns=5))
 #
 # Connected ink makes pieces, pieces make lines. In a line, neighbouring pieces may be one letter (a broken stroke), and
 # a wide piece may be several (letters that touch): **geometry proposes, the network disposes**. Of all ways through a
-# line the one is taken whose letters are likeliest. A wide gap is a space. The code is `dlcourse.text`, seven short
+# line the one is taken whose letters are likeliest. A wide gap is a space. The code is `dlcourse.reading`, short
 # files, to be read in the order that its first lines give; the command:
 
 # %%

@@ -246,7 +246,7 @@ def test_words_that_are_none(trained: Path, photo: Path, mistake: Callable[..., 
     for turn in ("45", "360", "-90", "left", "1e9"):
         assert f"turn={turn}: it can be 0, 90, 180 or 270" in mistake(*both, f"turn={turn}")
     for context in ("yes", "1", "True"):
-        assert f"context={context}: it can be true or false" in mistake(*both, f"context={context}")
+        assert f"context={context}: it can be false or true" in mistake(*both, f"context={context}")
     assert "'page.jpg' is not KEY=VALUE" in mistake("page.jpg")
     assert "page= is given twice" in mistake(*both, "page=x")
 

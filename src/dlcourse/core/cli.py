@@ -9,7 +9,7 @@ from typing import Any
 
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 
-BOOLEAN = ("false", "true")
+BOOLEAN = ("false", "true")  # the values of a switch that is off unless it is given
 
 
 def parse_arguments(

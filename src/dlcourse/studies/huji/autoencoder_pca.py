@@ -117,13 +117,13 @@ def pictures(study: Study, runs: Runs) -> list[Item]:
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:SCATTERED]
     points = {name: net.encode(train[some]).numpy() for name, net in networks.items()}
     labels = data.splits["train"].y[some].numpy()
-    rows = {"original": test.numpy()} | {n: net.decode(net.encode(test)).numpy() for n, net in networks.items()}
+    rebuilt = {"original": test.numpy()} | {n: net.decode(net.encode(test)).numpy() for n, net in networks.items()}
     digits = [data.classes[k] for k in data.splits["test"].y[:10].tolist()]
     scattered = plots.scatter(points, labels, data.classes, "Codes of two numbers")
     note = "Of each autoencoder the run with the fewest dead units, and of those with the lowest test loss."
     return [
         Plot("codes", f"Codes of {len(some):,} training images", scattered, note),
-        Plot("reconstructions", "The first ten test images", plots.reconstructions(rows, digits)),
+        Plot("reconstructions", "The first ten test images", plots.reconstructions(rebuilt, digits)),
     ]
 
 

@@ -71,7 +71,7 @@ def no_convergence(table: DataFrame, network: str, lr: float) -> Verdict:
 def slow(table: DataFrame, network: str, lr: float) -> Verdict:
     """Reproduced where the last epoch is not where the best rate is after its first."""
     run, rows = run_at(table, network, lr), require(table, "test/accuracy", {"block": network})
-    best = rows.loc[rows["test/accuracy"].idxmax()]
+    best = rows.iloc[int(rows["test/accuracy"].argmax())]
     return decide(
         run["test/accuracy"] < best["first"],
         f"test accuracy {format_percent(run['test/accuracy'])} % after {run['epochs']:.0f} epochs, where the rate "

@@ -1,0 +1,76 @@
+"""The checks that a study's YAML may name, on tables made here: what they rule, and that the noise decides nothing."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas import DataFrame
+
+from dlcourse.studies import checks
+from dlcourse.studies.samples import BETTER, EQUAL, Sample, compare
+
+shares = st.floats(0, 1)
+spreads = st.integers(0, 500).map(lambda thousandths: thousandths / 1000)
+
+
+def table(**accuracies: list[float]) -> DataFrame:
+    """A row for each seed of each block."""
+    return DataFrame(
+        [
+            {"block": block, "seed": seed, "test/accuracy": value}
+            for block, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+def ruled(first: float, second: float, spread: float) -> str:
+    """Whether a is better than b, each run with two seeds that are this far from their mean."""
+    rows = table(a=[first - spread, first + spread], b=[second - spread, second + spread])
+    return checks.better(rows, "test/accuracy", {"block": "a"}, {"block": "b"}).kind
+
+
+@given(shares, shares, spreads, spreads)
+def test_more_noise_never_makes_a_difference(first: float, second: float, quiet: float, more: float) -> None:
+    a, b = Sample(first, quiet, 3), Sample(second, quiet, 3)
+    noisy = compare(a._replace(sd=quiet + more), b, "test/accuracy")
+    assert noisy in (EQUAL, compare(a, b, "test/accuracy"))
+    if ruled(first, second, quiet) == "refuted":
+        assert ruled(first, second, quiet + more) == "refuted"
+
+
+@given(shares, shares, spreads)
+def test_comparison_has_two_sides(first: float, second: float, sd: float) -> None:
+    a, b = Sample(first, sd, 3), Sample(second, math.nan, 1)
+    assert compare(a, b, "test/accuracy") == -compare(b, a, "test/accuracy") == -compare(a, b, "test/loss")
+
+
+def test_better_by_more_than_the_noise() -> None:
+    assert compare(Sample(0.9, 0.01, 4), Sample(0.8, 0.01, 4), "test/accuracy") == BETTER
+    assert ruled(0.9, 0.8, 0.001) == "reproduced"
+    assert ruled(0.9, 0.8, 0.2) == ruled(0.8, 0.9, 0.001) == "refuted"
+
+
+@given(st.lists(shares, min_size=1, max_size=5), shares, st.floats(0, 0.2))
+def test_a_published_figure(accuracies: list[float], published: float, tolerance: float) -> None:
+    rows = table(a=accuracies)
+    kind = checks.agrees(rows, "test/accuracy", published, tolerance, {"block": "a"}).kind
+    ahead = rows["test/accuracy"].mean() - published
+    assert kind == ("beaten" if ahead > tolerance else "reproduced" if ahead >= -tolerance else "refuted")
+    better = checks.agrees(
+        table(a=[min(1, x + 0.1) for x in accuracies]), "test/accuracy", published, tolerance, {"block": "a"}
+    ).kind
+    order = ("refuted", "reproduced", "beaten")
+    assert order.index(better) >= order.index(kind)
+
+
+def test_runs_that_are_not_there_are_not_run() -> None:
+    assert checks.agrees(table(a=[0.9]), "test/accuracy", 0.9, 0.01, {"block": "b"}).kind == "not run"
+    assert checks.reaches(table(a=[0.9]), {"test/f1": 0.5}, {"block": "a"}).kind == "not run"
+
+
+def test_another_protocol_is_not_comparable() -> None:
+    rows = table(a=[0.9]).assign(**{"data.limit": 100})
+    verdict = checks.agrees(rows, "test/accuracy", 0.9, 0.01, {"block": "a"}, {"data.limit": 60000})
+    assert verdict.kind == "not comparable"
+    assert "data.limit" in verdict.evidence or "100" in verdict.evidence

@@ -1,5 +1,6 @@
 """One line on a terminal that says how far training is; nothing where nobody looks."""
 
+import math
 import shutil
 import sys
 import time
@@ -7,6 +8,7 @@ from typing import Any
 
 import lightning as L
 
+from dlcourse.data.order import Chunk
 from dlcourse.tasks.task import Task
 
 
@@ -28,19 +30,21 @@ class Progress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.monotonic()
-        if now - self.drawn < self.SECONDS:
-            return
-        self.drawn = now
-        steps = trainer.num_training_batches
-        done = (batch_idx + 1) / steps if isinstance(steps, int) and steps else 0.0
+        if time.monotonic() - self.drawn >= self.SECONDS and not isinstance(batch, Chunk):
+            self.show(trainer, batch_idx + 1, trainer.num_training_batches)
+
+    def show(self, trainer: L.Trainer, step: int, steps: float) -> None:
+        """Draw the line after a step of the `steps` of an epoch."""
+        self.drawn = now = time.monotonic()
+        pl_module = trainer.lightning_module
+        done = step / steps if 0 < steps < math.inf else 0.0
         bar = ("█" * int(done * 10)).ljust(10, "░")
-        rate = (batch_idx + 1) / max(1e-6, now - self.began)
+        rate = step / max(1e-6, now - self.began)
         assert isinstance(pl_module, Task)
         losses = pl_module.records["train"]  # none where nothing is optimised (model=knn)
         loss = f"  loss {float(losses[-1][0]):.4f}" if losses else ""
         self._draw(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {batch_idx + 1}/{steps}"
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {step}/{steps}"
             f"  {rate:.0f}/s{loss}{self.last}"
         )
 

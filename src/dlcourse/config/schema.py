@@ -110,6 +110,7 @@ RULES: dict[str, Rule] = {
         "trainer.precision": _one_of("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"),
         "trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches": BATCHES,
         "trainer.selection": _one_of("best", "last"),
+        "trainer.stepping": _one_of("auto", "lightning"),
         "trainer.evaluate": SPLITS,
     }.items()
     for key in keys.split()
@@ -118,7 +119,7 @@ TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "sto
 REQUIRED = (
     "seed", "name", "data.name", "data.shape", "data.classes", "data.batch_size", "model.name", "model._target_",
     "model.monitor", "model.net._target_", "optimizer._target_", "optimizer.lr",
-    *(key for key in RULES if key.startswith("trainer.")),
+    *(key for key in RULES if key.startswith("trainer.") and key != "trainer.stepping"),
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.augment import build_augment
 from dlcourse.data.encoded import Encoder, encoded
 from dlcourse.data.examples import Examples, channel_statistics
-from dlcourse.data.order import Batches
+from dlcourse.data.order import Batches, Chunk, Chunks
 from dlcourse.data.sources import load
 from dlcourse.data.splitting import SPLITS, Division
 from dlcourse.data.tensors import Provenance, Tensors
 
+BLOCK = 1 << 20  # bytes of float32 that small training batches are gathered to
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -84,6 +85,7 @@ class DataModule(L.LightningDataModule):
         self.division = Division(name, first, classes_kept, per_class, val, limit, limit_eval)
         self.normalize, self.resize, self.augment = normalize, resize, build_augment(augment)
         self.device, self.workers = device, workers
+        self.chunk = 0  # batches that train_dataloader hands over at a time, as numbers of examples; 0: one, as it is
         self.tested = "test"  # which split test_dataloader gives
         self.class_count = classes
         self.classes: list[str] = []
@@ -205,18 +207,25 @@ class DataModule(L.LightningDataModule):
         return x if self._offset is None else x.add_(self._offset)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        if all(part.device == device for part in batch):  # Lightning's own way to find that out takes longer
-            return batch
+        if isinstance(batch, Chunk) or all(part.device == device for part in batch):
+            return batch  # Lightning's own way to find that out takes longer
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if isinstance(batch, Chunk):
+            return batch
+        if self.trainer is None or not self.trainer.training:
+            return self._prepared(batch)
+        return self._prepared(batch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+
+    def _prepared(self, batch: Any, step: int | None = None) -> Any:
+        """A batch as the network sees it; step: of which training step of the epoch."""
         x, *rest = batch
         trainer, generator = self.trainer, None
-        constant = self.batch_size == "all" and not (self.shuffle or self.augment) and trainer and trainer.training
+        constant = self.batch_size == "all" and not (self.shuffle or self.augment) and step is not None
         if constant and self._whole is not None:  # each batch is this one: half of the time of a small net's epoch
             return self._whole
-        if self.augment and trainer is not None and trainer.training:
-            step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if self.augment and trainer is not None and step is not None:
             seed = mix_seeds(self.seed, trainer.current_epoch, step, trainer.global_rank, 2)
             generator = Generator(x.device).manual_seed(seed)
         x = self.transform(x, generator)
@@ -225,6 +234,19 @@ class DataModule(L.LightningDataModule):
         if constant:
             self._whole = (x, *rest)
         return x, *rest
+
+    def training_batches(self, chunk: Chunk) -> Iterator[Any]:
+        """A chunk's batches as the network sees them; small ones are taken from memory several at a time."""
+        assert self.trainer is not None
+        examples, device = self.splits["train"], self.trainer.strategy.root_device
+        first = examples.__getitems__(chunk.batches[0][:1])[0]
+        several = 1 if self.augment else max(1, BLOCK // (4 * first.numel() * len(chunk.batches[0])))
+        for i in range(0, len(chunk.batches), several):
+            part = chunk.batches[i : i + several]
+            batch = self.transfer_batch_to_device(examples.__getitems__(torch.cat(part)), device, 0)
+            x, y = self._prepared(batch, chunk.first + i)
+            sizes = [len(index) for index in part]
+            yield from zip(x.split(sizes), y.split(sizes), strict=True)
 
     # --- loaders ---
 
@@ -240,7 +262,10 @@ class DataModule(L.LightningDataModule):
                 if id(e.store) in moved:
                     self.splits[split] = Examples(moved[id(e.store)], e.index.to(device), e.y.to(device))
 
-    def loader(self, split: str, train: bool = False) -> "DataLoader[Any]":
+    def in_memory(self, split: str) -> bool:
+        return isinstance(self.splits[split].store, Tensors)
+
+    def loader(self, split: str, train: bool = False) -> "DataLoader[Any] | Chunks":
         """Batches of one split, to `train` on (shuffled, of batch_size) or to evaluate (in order, eval_batch_size)."""
         examples, trainer = self.splits[split], self.trainer
         size = self.batch_size if train else self.eval_batch_size
@@ -258,7 +283,9 @@ class DataModule(L.LightningDataModule):
             steps=self.steps_per_epoch if train else None,
             first_steps=self.first_epoch_steps if train else None,
         )
-        workers = 0 if isinstance(examples.store, Tensors) else self.workers
+        if train and self.chunk:
+            return Chunks(batches, self.chunk)
+        workers = 0 if self.in_memory(split) else self.workers
         workers = min(8, os.cpu_count() or 1) if workers is None else workers
         return DataLoader(
             examples,  # type: ignore[arg-type]
@@ -269,13 +296,13 @@ class DataModule(L.LightningDataModule):
             generator=Generator(),  # else each epoch draws a number from torch's own, which resuming would miss
         )
 
-    def train_dataloader(self) -> "DataLoader[Any]":
+    def train_dataloader(self) -> "DataLoader[Any] | Chunks":
         return self.loader("train", train=True)
 
-    def val_dataloader(self) -> "DataLoader[Any]":
+    def val_dataloader(self) -> "DataLoader[Any] | Chunks":
         return self.loader("val")
 
-    def test_dataloader(self) -> "DataLoader[Any]":
+    def test_dataloader(self) -> "DataLoader[Any] | Chunks":
         return self.loader(self.tested)
 
 

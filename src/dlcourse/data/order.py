@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from itertools import chain, count, islice
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -87,3 +88,26 @@ class Batches:
             order = torch.arange(self.n)
         mine = order[self.rank :: self.world].to(self.device)
         yield from mine[: sum(self.sizes)].split(self.sizes)
+
+
+class Chunk(NamedTuple):
+    """Some of the `steps` batches of an epoch, from the one numbered `first` on, as numbers of examples."""
+
+    first: int
+    steps: int
+    batches: list[Tensor]
+
+
+class Chunks:
+    """The batches of an epoch, `size` of them at a time."""
+
+    def __init__(self, batches: Batches, size: int) -> None:
+        self.sampler, self.size = batches, size  # Lightning tells the sampler which epoch it is
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self.size)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        batches = iter(self.sampler)
+        for first in range(0, len(self.sampler), self.size):
+            yield Chunk(first, len(self.sampler), list(islice(batches, self.size)))

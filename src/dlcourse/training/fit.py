@@ -24,6 +24,7 @@ from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
 from dlcourse.training.loading import load_weights, read_checkpoint
 from dlcourse.training.setup import assemble, quiet
+from dlcourse.training.stepping import chunk_steps
 from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, report, summarise
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
             task.load_state_dict(read_checkpoint(last)["state_dict"])
         if keep_features(task, data, plain):
             result["features"] = "cached"
+        result["stepping"] = chunk_steps(trainer, task, data, plain["trainer"].get("stepping", "auto"))
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
         if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
             torch.distributed.destroy_process_group()

@@ -23,7 +23,7 @@ from dlcourse.tasks import Reconstruct, Task
 from dlcourse.training.loading import build_data, build_task, epochs_done
 
 # keys of `trainer` that are not arguments of Lightning's
-OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps")
+OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps", "stepping")
 
 
 def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:

@@ -42,7 +42,7 @@ class Progress(L.Callback):
         rate = step / max(1e-6, now - self.began)
         assert isinstance(pl_module, Task)
         losses = pl_module.records["train"]  # none where nothing is optimised (model=knn)
-        loss = f"  loss {float(losses[-1][0]):.4f}" if losses else ""
+        loss = f"  loss {float(losses[-1].losses[-1]):.4f}" if losses else ""
         self._draw(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {step}/{steps}"
             f"  {rate:.0f}/s{loss}{self.last}"

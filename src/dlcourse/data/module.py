@@ -222,7 +222,7 @@ class DataModule(L.LightningDataModule):
         """A batch as the network sees it; step: of which training step of the epoch."""
         x, *rest = batch
         trainer, generator = self.trainer, None
-        constant = self.batch_size == "all" and not (self.shuffle or self.augment) and step is not None
+        constant = step is not None and self.is_constant()
         if constant and self._whole is not None:  # each batch is this one: half of the time of a small net's epoch
             return self._whole
         if self.augment and trainer is not None and step is not None:
@@ -234,6 +234,10 @@ class DataModule(L.LightningDataModule):
         if constant:
             self._whole = (x, *rest)
         return x, *rest
+
+    def is_constant(self) -> bool:
+        """Whether all training batches are the same one, in the same order."""
+        return self.batch_size == "all" and not (self.shuffle or self.augment)
 
     def training_batches(self, chunk: Chunk) -> Iterator[Any]:
         """A chunk's batches as the network sees them; small ones are taken from memory several at a time."""

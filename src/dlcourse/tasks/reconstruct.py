@@ -62,16 +62,18 @@ class Reconstruct(Task):
     def terms(self, batch: Batch) -> int:
         return batch[0].numel()
 
+    def corrupt(self, batch: Batch) -> Batch:
+        """With `noise` the second tensor is the noisy copy: from the global generator, which is seeded each epoch."""
+        x, y = batch
+        return (x, add_noise(x, *self.noise)) if self.noise else batch
+
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x, _ = batch
-        if not self.noise:
-            errors = self._errors(x, x)
-            return errors.mean(), (errors.detach(),)
-        if stage == "train":  # noise from the global generator, which is seeded each epoch
-            errors = self._errors(add_noise(x, *self.noise), x)
-            return errors.mean(), (errors.detach(),)
-        errors, noisy = self._errors(x, x), self._errors(self.with_noise(x, len(self.records[stage])), x)
-        return errors.mean(), (errors.detach(), noisy.detach())
+        x, noisy = batch
+        errors = self._errors(noisy if self.noise and stage == "train" else x, x)
+        record = [errors.detach()]
+        if self.noise and stage != "train":
+            record.append(self._errors(self.with_noise(x, len(self.records[stage])), x).detach())
+        return errors.mean(), tuple(record)
 
     def _errors(self, source: Tensor, x: Tensor) -> Tensor:
         """Mean squared error [B] of the images that come of `source`."""

@@ -1,6 +1,6 @@
 """The base of all tasks: one step for training, validation and test; metrics once an epoch; the optimizer."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -24,6 +24,14 @@ def mode_of(metric: str) -> str:
 def round_to_float32(value: Any) -> float:
     """A float32 figure as a float with the seven digits that it has: 0.9708 rather than 0.97079998254776."""
     return float(f"{float(value):.7g}")
+
+
+class Record(NamedTuple):
+    """What is kept of some steps until the epoch ends: the loss [S] of each, its examples, and `step`'s tensors, joined."""
+
+    losses: Tensor
+    sizes: list[int]
+    columns: tuple[Tensor, ...]
 
 
 class Task(L.LightningModule):
@@ -58,7 +66,7 @@ class Task(L.LightningModule):
         self.monitor = monitor
         self.sum_loss = reduction == "sum"
         self.loss_metric = MeanMetric(nan_strategy="disable")  # the default leaves out losses that are NaN
-        self.records: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
+        self.records: dict[str, list[Record]] = {"train": [], "val": [], "test": []}
         self.measured: dict[str, float] = {}  # what this epoch has given so far
         self.step_losses: list[float] = []  # the loss of each of its training steps
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
@@ -75,6 +83,10 @@ class Task(L.LightningModule):
         """The mean loss over a batch, and whatever `update` needs of it: tensors of length B, detached."""
         raise NotImplementedError
 
+    def corrupt(self, batch: Batch) -> Batch:
+        """What `step` is given in training: the batch, with whatever is drawn at random for it."""
+        return batch
+
     def terms(self, batch: Batch) -> int:
         """How many terms the mean loss of a batch is the mean of: its examples."""
         return len(batch[1])
@@ -90,7 +102,7 @@ class Task(L.LightningModule):
 
     def _shared_step(self, batch: Batch, stage: str) -> Tensor:
         try:
-            loss, record = self.step(batch, stage)
+            loss, columns = self.step(batch, stage)
         except ValueError as error:
             if "more than 1 value per channel" in str(error):  # that is how torch says it
                 raise InputError(
@@ -98,10 +110,12 @@ class Task(L.LightningModule):
                     "or model.net.batch_norm=false"
                 ) from error
             raise
-        self.records[stage].append((loss.detach(), *record))
+        sizes = [len(columns[0]) if columns else 1]
+        self.records[stage].append(Record(loss.detach().reshape(1), sizes, columns))
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        batch = self.corrupt(batch)
         loss = self._shared_step(batch, "train")
         return loss * self.terms(batch) if self.sum_loss else loss
 
@@ -117,14 +131,13 @@ class Task(L.LightningModule):
         records, self.records[stage] = self.records[stage], []
         if not records:
             return
-        losses, *columns = zip(*records, strict=True)
+        losses = torch.cat([record.losses for record in records])
         if stage == "train":
-            self.step_losses = torch.stack(losses).tolist()
-        sizes = torch.tensor([len(r[1]) if len(r) > 1 else 1 for r in records], device=self.device)
-        self.loss_metric.update(torch.stack(losses).float().repeat_interleave(sizes))  # "disable" takes no weights
-        metrics: dict[str, Metric] = {"loss": self.loss_metric}
-        joined = tuple(torch.cat(column) for column in columns)
-        metrics |= self.update(*joined)
+            self.step_losses = losses.tolist()
+        sizes = torch.tensor([size for record in records for size in record.sizes], device=self.device)
+        self.loss_metric.update(losses.float().repeat_interleave(sizes))  # "disable" takes no weights
+        joined = tuple(torch.cat(column) for column in zip(*(record.columns for record in records), strict=True))
+        metrics: dict[str, Metric] = {"loss": self.loss_metric} | self.update(*joined)
         computed = {f"{stage}/{name}": metric.compute() for name, metric in metrics.items()}
         self.log_dict(computed)
         self.measured |= {name: round_to_float32(value) for name, value in computed.items()}

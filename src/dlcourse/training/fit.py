@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -16,15 +17,17 @@ from dlcourse.callbacks import Keep
 from dlcourse.config.identity import config_hash
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.data.module import DataModule
 from dlcourse.data.splitting import SPLITS
 from dlcourse.runs import main_process
-from dlcourse.tasks import Classify
+from dlcourse.tasks import Classify, Task
 from dlcourse.tasks.task import mode_of
+from dlcourse.training import population
 from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
 from dlcourse.training.loading import load_weights, read_checkpoint
 from dlcourse.training.setup import assemble, quiet
-from dlcourse.training.stepping import chunk_steps
+from dlcourse.training.stepping import chunk_steps, needs_single_steps
 from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, report, summarise
 
 log = logging.getLogger(__name__)
@@ -84,7 +87,7 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
             task.load_state_dict(read_checkpoint(last)["state_dict"])
         if keep_features(task, data, plain):
             result["features"] = "cached"
-        result["stepping"] = chunk_steps(trainer, task, data, plain["trainer"].get("stepping", "auto"))
+        result["stepping"] = choose_stepping(trainer, task, data, plain["trainer"].get("stepping", "auto"))
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
         if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
             torch.distributed.destroy_process_group()
@@ -130,6 +133,23 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         report(result, run)
     score = result["score"]
     return None if score is None else float(score)
+
+
+def choose_stepping(trainer: L.Trainer, task: Task, data: DataModule, wanted: str) -> str:
+    """How the steps of a run are made from now on: `lightning`, each by Lightning's loop; `eager`, many inside one of
+    its; `population`, the same together with those of other runs."""
+    members = population.current()
+    if wanted == "lightning" or (reason := needs_single_steps(trainer, task, data)):
+        if members and wanted != "lightning":
+            log.info("this run is trained alone: %s", reason)
+        return "lightning"
+    if members and not (reason := population.needs_own_program(task)):
+        chunk_steps(trainer, data, members.meet, population.CHUNK)
+        return "population"
+    if members:
+        log.info("this run is trained alone: %s", reason)
+    chunk_steps(trainer, data)
+    return "eager"
 
 
 def refuse_other_data(before: dict[str, Any], now: dict[str, Any]) -> None:

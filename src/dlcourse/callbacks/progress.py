@@ -30,12 +30,17 @@ class Progress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self.drawn >= self.SECONDS and not isinstance(batch, Chunk):
+        if isinstance(batch, Chunk):
+            self.show(trainer, batch.first + len(batch.batches), batch.steps)
+        else:
             self.show(trainer, batch_idx + 1, trainer.num_training_batches)
 
     def show(self, trainer: L.Trainer, step: int, steps: float) -> None:
-        """Draw the line after a step of the `steps` of an epoch."""
-        self.drawn = now = time.monotonic()
+        """Draw the line after a step of the `steps` of an epoch, if it is time to."""
+        now = time.monotonic()
+        if now - self.drawn < self.SECONDS:
+            return
+        self.drawn = now
         pl_module = trainer.lightning_module
         done = step / steps if 0 < steps < math.inf else 0.0
         bar = ("█" * int(done * 10)).ljust(10, "░")

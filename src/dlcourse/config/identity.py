@@ -21,7 +21,8 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 # Keys that say where or how comfortably a run runs, not what it computes.
 NOT_HASHED = ("name", "plugins", "logger", "trainer.progress", "trainer.figures", "trainer.accelerator",
-              "trainer.stepping", "data.workers", "data.memory_limit", "data.device", "data.epochs", "data.of", "model.cache_features")  # fmt: skip
+              "trainer.stepping", "data.workers", "data.memory_limit", "data.device", "data.epochs", "data.of",
+              "model.cache_features")  # fmt: skip
 
 
 def config_hash(plain: dict[str, Any]) -> str:

@@ -64,8 +64,7 @@ class Reconstruct(Task):
 
     def corrupt(self, batch: Batch) -> Batch:
         """With `noise` the second tensor is the noisy copy: from the global generator, which is seeded each epoch."""
-        x, y = batch
-        return (x, add_noise(x, *self.noise)) if self.noise else batch
+        return (batch[0], add_noise(batch[0], *self.noise)) if self.noise else batch
 
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, noisy = batch

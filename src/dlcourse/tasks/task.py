@@ -27,7 +27,7 @@ def round_to_float32(value: Any) -> float:
 
 
 class Record(NamedTuple):
-    """What is kept of some steps until the epoch ends: the loss [S] of each, its examples, and `step`'s tensors, joined."""
+    """What is kept of some steps until the epoch ends: the loss [S] of each, its examples, `step`'s tensors joined."""
 
     losses: Tensor
     sizes: list[int]

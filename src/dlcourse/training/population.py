@@ -212,7 +212,8 @@ def _batches(visits: Sequence[Visit]) -> Iterator[tuple[Tensor, ...]]:
         drawn = []
         for i, member in enumerate(members):
             torch.set_rng_state(randoms[i])
-            drawn.append(member.task.corrupt((batch[0][i], batch[1][i])))
+            with first.trainer.precision_plugin.train_step_context():  # in the precision that the member would draw in
+                drawn.append(member.task.corrupt((batch[0][i], batch[1][i])))
             randoms[i] = torch.get_rng_state()
         yield tuple(map(torch.stack, zip(*drawn, strict=True)))
     for visit, random in zip(visits, randoms, strict=True):
@@ -284,8 +285,8 @@ class Stacked:
         for i in range(len(self.members)):
             for name, own in self.own[i].items():
                 own.data.copy_(self.parameters[name][i].detach())
-            for name, own in self.own_buffers[i].items():
-                own.copy_(self.buffers[name][i])
+            for name, buffer in self.own_buffers[i].items():
+                buffer.copy_(self.buffers[name][i])
         for optimizer, part in self.optimizers:
             for name, parameter in zip(self.parameters, optimizer.param_groups[0]["params"], strict=True):
                 state = optimizer.state[parameter]

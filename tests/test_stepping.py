@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +172,18 @@ def test_interrupted_members_go_on_alone(config: Config, tmp_path: Path) -> None
         assert len(rows(run)) < 60
         fit.train(plain, run, resume=True)
         assert difference(run, trained(plain, tmp_path / f"alone{i}")) < 1e-4
+
+
+def test_a_sweep_as_one_program(tmp_path: Path) -> None:
+    """As a user does it: jobs of one structure together, others and wrong ones by themselves, each in its directory."""
+    sweep = ["-m", "model=mlp,linear", "optimizer.lr=0.01,0.001,-1", *SMALL[:-1], f"hydra.sweep.dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dlcourse.train", "hydra/launcher=population", *sweep], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "failed runs: 2" in done.stderr
+    assert "#0, #1, #2: trained at once" in done.stdout and "optimizer.lr must be a number above 0, got -1" in done.stdout
+    results = [json.loads((tmp_path / str(i) / "result.json").read_text()) for i in range(6)]
+    assert [r["status"] for r in results] == ["done", "done", "failed"] * 2
+    assert all(r["stepping"] == "population" for r in results if r["status"] == "done")
+    assert "epochs, " in (tmp_path / "1" / "train.log").read_text()
+    assert "mlp" not in (tmp_path / "3" / "train.log").read_text()

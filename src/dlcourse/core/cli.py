@@ -89,8 +89,9 @@ def error_sentence(error: Exception) -> str:
     return f"{error.filename or 'writing'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
-def log_to_file(path: Path) -> None:
-    """Write log lines to a file as well, dated as Hydra dates them in train.log."""
+def log_to_file(path: Path) -> logging.Handler:
+    """Write log lines to a file as well, dated as Hydra dates them in train.log; returns what does so."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
     logging.getLogger().addHandler(handler)
+    return handler

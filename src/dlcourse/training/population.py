@@ -5,6 +5,7 @@ of steps waits for the others; when all are there, the steps are made together: 
 once for all members (`torch.func.vmap`), one optimizer for those whose settings are the same.
 """
 
+import json
 import logging
 import signal
 import threading
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from dlcourse.config.identity import NOT_HASHED, flatten
 from dlcourse.core.errors import first_line
 from dlcourse.data.order import Chunk
 from dlcourse.tasks import Finetune, Task
@@ -123,6 +125,24 @@ class Population:
         torch.set_rng_state(visit.random)
         if visit.alone:
             take_steps(steps)
+
+
+FREE = ("name", "seed", "optimizer", "schedule", "stopping", "logger", "trainer.max_epochs", "trainer.evaluate",
+        "trainer.selection", "trainer.log_steps", "model.monitor", "model.noise_probability", "model.noise_std",
+        *NOT_HASHED)  # fmt: skip
+"""The keys that members may differ in; all others make the structure."""
+
+
+def alike(plains: Sequence[dict[str, Any] | None], most: int) -> list[list[int]]:
+    """Which of these configs can be members of one population, by their numbers; at most `most` in one.
+
+    A config that is None is alone.
+    """
+    groups: dict[Any, list[int]] = {}
+    for i, plain in enumerate(plains):
+        rest = {k: v for k, v in flatten(plain or {}).items() if not k.startswith(FREE)}
+        groups.setdefault(json.dumps(rest, sort_keys=True) if plain else i, []).append(i)
+    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 
 _current: ContextVar[Population | None] = ContextVar("population", default=None)

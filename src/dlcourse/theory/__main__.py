@@ -30,13 +30,13 @@ HEADER = ("statement", "where", "largest deviation", "verdict", "as expected", "
 
 
 def main(argv: list[str]) -> int:
-    given = cli.parse_arguments(argv, USAGE, (), ("seed", "out"))
-    if not given.get("seed", "0").isdecimal():
+    given = {"seed": "0"} | cli.parse_arguments(argv, USAGE, (), ("seed", "out"))
+    if not given["seed"].isdecimal():
         raise InputError(f"seed={given['seed']}: a whole number from 0 up")
     out = Path(given["out"]).expanduser() if "out" in given else None
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"out={out} is a file: name a directory")
-    found = {course: [decide(s, int(given.get("seed", "0"))) for s in of(module)] for course, module in COURSES.items()}
+    found = {course: [decide(s, int(given["seed"])) for s in of(module)] for course, module in COURSES.items()}
     rows = [row for group in found.values() for row in group]
     wrong = [row for row in rows if not row.as_expected]
     fails = sum(row.verdict == "fails" for row in rows)
@@ -55,19 +55,14 @@ def text(course: str, rows: list[Row]) -> str:
     width = max(60, shutil.get_terminal_size((120, 24)).columns)
     lines = [course]
     for row in rows:
-        start = f"  {row.verdict}  {row.finding.deviation:8.1e}  "
+        about, found = row.statement, row.finding
+        start = f"  {row.verdict}  {found.deviation:8.1e}  "
         again = " " * len(start)
-        lines += textwrap.wrap(
-            f"{row.statement.text} [{row.statement.where}]", width, initial_indent=start, subsequent_indent=again
-        )
+        lines += textwrap.wrap(f"{about.text} [{about.where}]", width, initial_indent=start, subsequent_indent=again)
         if not row.as_expected:
-            lines.append(
-                f"{again}! it should be: {row.statement.expected}, the deviation up to {row.statement.within:g}"
-            )
-        if row.finding.evidence:
-            lines += textwrap.wrap(
-                f"> {row.finding.evidence}", width, initial_indent=again, subsequent_indent=again + "  "
-            )
+            lines.append(f"{again}! it should be: {about.expected}, the deviation up to {about.within:g}")
+        if found.evidence:
+            lines += textwrap.wrap(f"> {found.evidence}", width, initial_indent=again, subsequent_indent=again + "  ")
     return "\n".join(lines)
 
 

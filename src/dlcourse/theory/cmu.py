@@ -1,29 +1,16 @@
 """CMU 16-720, homework 5 (2023): softmax, sigmoid, tanh, a layer's gradients, initial weights, the gradient check."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
 
 from dlcourse.data.readers.clusters import clouds
-from dlcourse.scratch import (
-    SGD,
-    Layer,
-    Linear,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    gradient_check,
-    initialised,
-    mlp,
-    sigmoid,
-    softmax,
-    softmax_cross_entropy,
-    summed,
-)
-from dlcourse.scratch.layers import Array
-from dlcourse.theory.statement import DRAWS, FAILS, Finding, apart, shown, slope, statement
+from dlcourse.scratch import SGD, Sequential, gradient_check, initialised, mlp
+from dlcourse.scratch.layers import Array, Layer, Linear, ReLU, Sigmoid, Tanh, sigmoid
+from dlcourse.scratch.losses import softmax, softmax_cross_entropy, summed
+from dlcourse.theory.statement import DRAWS, FAILS, Finding, apart, format_values, slope, statement
 
 THEORY = "CMU theory, "
 TOTAL = summed(softmax_cross_entropy)  # the report's loss is a sum
@@ -51,26 +38,26 @@ def stable_softmax(rng: Generator) -> Finding:
     return Finding(apart(softmax(x + 1000), naive_softmax(x)), "scores about 1,000")
 
 
-@statement(
-    "It can be computed as it is written, for scores of a thousand too",
-    THEORY + "softmax: what c is for",
-    within=1e-12,
-    expected=FAILS,
-)
+WRITTEN = "It can be computed as it is written, for scores of a thousand too"
+
+
+@statement(WRITTEN, THEORY + "softmax: what c is for", within=1e-12, expected=FAILS)
 def unstable_softmax(rng: Generator) -> Finding:
     x = np.array([[1000.0, 999.0]])
-    return Finding(apart(naive_softmax(x), softmax(x)), f"softmax(1000, 999) = {shown(softmax(x))}, ∞/∞ without c")
+    return Finding(
+        apart(naive_softmax(x), softmax(x)), f"softmax(1000, 999) = {format_values(softmax(x))}, ∞/∞ without c"
+    )
 
 
 @statement("The outputs of softmax sum to 1", THEORY + "softmax", within=1e-12)
-def sums_to_one(rng: Generator) -> Finding:
-    return Finding(apart(softmax(rng.normal(0, 100, (DRAWS, 10))).sum(1), 1))
+def sums_to_one(rng: Generator) -> float:
+    return apart(softmax(rng.normal(0, 100, (DRAWS, 10))).sum(1), 1)
 
 
 @statement("The outputs of softmax are in [0, 1]", THEORY + "softmax")
-def within_zero_and_one(rng: Generator) -> Finding:
+def within_zero_and_one(rng: Generator) -> float:
     p = softmax(rng.normal(0, 100, (DRAWS, 10)))
-    return Finding(max(0.0, float(p.max()) - 1, -float(p.min())))
+    return max(0.0, float(p.max()) - 1, -float(p.min()))
 
 
 @statement("They are in (0, 1), 0 and 1 left out: as numbers of the computer", THEORY + "softmax", expected=FAILS)
@@ -78,55 +65,37 @@ def strictly_within(rng: Generator) -> Finding:
     """The share of outputs that are 0 or 1. True of real numbers."""
     p = softmax(rng.normal(0, 1000, (DRAWS, 2)))
     example = softmax(np.array([[0.0, 1000.0]]))
-    return Finding(float(((p <= 0) | (p >= 1)).mean()), f"softmax(0, 1000) = {shown(example)}; true of real numbers")
+    return Finding(
+        float(((p <= 0) | (p >= 1)).mean()), f"softmax(0, 1000) = {format_values(example)}; true of real numbers"
+    )
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
-@statement("A stack of linear layers is one linear layer", THEORY + "linear layers", within=1e-10)
+@statement("A stack of linear layers is one linear layer", THEORY + "linear layers", within=1e-10, draws=DRAWS)
 def collapse(rng: Generator) -> Finding:
-    worst = 0.0
-    for _ in range(DRAWS):
-        net = mlp([5, 7, 6, 3], Layer, "normal:1", rng)
-        for b in net.parameters[1::2]:
-            b[:] = rng.normal(size=b.shape)
-        weight, bias = np.eye(5), np.zeros(5)
-        for w, b in zip(net.parameters[::2], net.parameters[1::2], strict=True):
-            weight, bias = w @ weight, w @ bias + b
-        x = rng.normal(size=(4, 5))
-        worst = max(worst, apart(net.forward(x), Linear(weight, bias).forward(x)))
-    return Finding(worst, "W' = W3 W2 W1, b' = W3 (W2 b1 + b2) + b3")
+    net, weight, bias = mlp([5, 7, 6, 3], Layer, "normal:1", rng), np.eye(5), np.zeros(5)
+    for w, b in zip(net.parameters[::2], net.parameters[1::2], strict=True):
+        b[:] = rng.normal(size=b.shape)
+        weight, bias = w @ weight, w @ bias + b
+    x = rng.normal(size=(4, 5))
+    off = apart(net.forward(x), Linear(weight, bias).forward(x))
+    return Finding(off, "W' = W3 W2 W1, b' = W3 (W2 b1 + b2) + b3")
 
 
-def linear_gradients(rng: Generator, which: int) -> float:
-    """Of ∂J/∂W, ∂J/∂b and ∂J/∂x by δ xᵀ, δ and Wᵀ δ the largest error; J any function of y = W x + b, δ = ∂J/∂y."""
-    worst = 0.0
-    for _ in range(20):
-        w, b, x = rng.normal(size=(3, 4)), rng.normal(size=3), rng.normal(size=4)
-
-        def value(w: Array = w, b: Array = b, x: Array = x) -> float:
-            return float(np.sin(w @ x + b).sum())
-
-        delta = np.cos(w @ x + b)
-        gradient = (np.outer(delta, x), delta, w.T @ delta)[which]
-        worst = max(worst, apart(gradient, slope(value, (w, b, x)[which])))
-    return worst
+def layer_gradient(rng: Generator, which: int) -> float:
+    """Of ∂J/∂W, ∂J/∂b or ∂J/∂x by δ xᵀ, δ or Wᵀ δ the error; J any function of y = W x + b, δ = ∂J/∂y."""
+    w, b, x = rng.normal(size=(3, 4)), rng.normal(size=3), rng.normal(size=4)
+    delta = np.cos(w @ x + b)
+    gradient = (np.outer(delta, x), delta, w.T @ delta)[which]
+    return apart(gradient, slope(lambda: float(np.sin(w @ x + b).sum()), (w, b, x)[which]))
 
 
-@statement("∂J/∂W = δ xᵀ", THEORY + "gradients of a layer", within=1e-9)
-def gradient_of_weight(rng: Generator) -> Finding:
-    return Finding(linear_gradients(rng, 0))
-
-
-@statement("∂J/∂x = Wᵀ δ", THEORY + "gradients of a layer", within=1e-9)
-def gradient_of_input(rng: Generator) -> Finding:
-    return Finding(linear_gradients(rng, 2))
-
-
-@statement("∂J/∂b = δ", THEORY + "gradients of a layer", within=1e-9)
-def gradient_of_bias(rng: Generator) -> Finding:
-    return Finding(linear_gradients(rng, 1))
+layer_statement = partial(statement, where=THEORY + "gradients of a layer", within=1e-9, draws=20)
+gradient_of_weight = layer_statement("∂J/∂W = δ xᵀ")(partial(layer_gradient, which=0))
+gradient_of_input = layer_statement("∂J/∂x = Wᵀ δ")(partial(layer_gradient, which=2))
+gradient_of_bias = layer_statement("∂J/∂b = δ")(partial(layer_gradient, which=1))
 
 
 # --- sigmoid and tanh ------------------------------------------------------------------------------------------------
@@ -137,65 +106,59 @@ def derivative(function: Callable[[Array], Array], x: Array) -> Array:
 
 
 @statement("σ' = σ(1 - σ)", "HUJI question 1.2; " + THEORY + "sigmoid", within=1e-9)
-def sigmoid_slope(rng: Generator) -> Finding:
+def sigmoid_slope(rng: Generator) -> float:
     x = rng.uniform(-10, 10, DRAWS)
-    return Finding(apart(sigmoid(x) * (1 - sigmoid(x)), derivative(sigmoid, x)))
+    return apart(sigmoid(x) * (1 - sigmoid(x)), derivative(sigmoid, x))
 
 
 @statement("σ' ≤ ¼", THEORY + "vanishing gradients", within=1e-9)
 def sigmoid_bound(rng: Generator) -> Finding:
     x, eps = np.append(rng.uniform(-10, 10, 10_000), 0), 1e-5
     slopes = (sigmoid(x + eps) - sigmoid(x - eps)) / (2 * eps)
-    return Finding(
-        max(0.0, float(slopes.max()) - 0.25), f"{shown(slopes.max())}, at x = {shown(x[slopes.argmax()], 1)}"
-    )
+    largest, at = float(slopes.max()), x[slopes.argmax()]
+    return Finding(max(0.0, largest - 0.25), f"{largest:.3g}, at x = {at:.1g}")
 
 
 @statement("Through L sigmoids a gradient shrinks to 4⁻ᴸ of itself or less", THEORY + "vanishing gradients")
 def vanishing(rng: Generator) -> Finding:
     """L sigmoids in a row, from 1 to 20."""
-    excess, x = 0.0, rng.normal(0, 2, (DRAWS, 1))
-    left = {}
+    x, left = rng.normal(0, 2, (DRAWS, 1)), {}
     for depth in range(1, 21):
         for kind in (Sigmoid, Tanh):
             net = Sequential([kind() for _ in range(depth)])
             net.forward(x)
             left[kind, depth] = float(np.abs(net.backward(np.ones_like(x))).max())
-        excess = max(excess, left[Sigmoid, depth] - 0.25**depth)
-    return Finding(
-        max(0.0, excess), f"at most {left[Sigmoid, 20]:.1g} after 20; tanh leaves up to {left[Tanh, 20]:.1g}"
-    )
+    excess = max(0.0, *(left[Sigmoid, depth] - 0.25**depth for depth in range(1, 21)))
+    return Finding(excess, f"at most {left[Sigmoid, 20]:.1g} after 20; tanh leaves up to {left[Tanh, 20]:.1g}")
 
 
 @statement("tanh x = 2σ(2x) - 1", THEORY + "tanh", within=1e-12)
-def tanh_by_sigmoid(rng: Generator) -> Finding:
+def tanh_by_sigmoid(rng: Generator) -> float:
     x = rng.uniform(-10, 10, DRAWS)
-    return Finding(apart(2 * sigmoid(2 * x) - 1, np.tanh(x)))
+    return apart(2 * sigmoid(2 * x) - 1, np.tanh(x))
 
 
 @statement("tanh' = 1 - tanh²", THEORY + "tanh", within=1e-9)
-def tanh_slope(rng: Generator) -> Finding:
+def tanh_slope(rng: Generator) -> float:
     x = rng.uniform(-10, 10, DRAWS)
-    return Finding(apart(1 - np.tanh(x) ** 2, derivative(np.tanh, x)))
+    return apart(1 - np.tanh(x) ** 2, derivative(np.tanh, x))
 
 
-def outside(slopes: Array, with_one: bool) -> float:
-    """The share of numbers that aren't in (0, 1], or in (0, 1)."""
-    return float((~((slopes > 0) & ((slopes <= 1) if with_one else (slopes < 1)))).mean())
+def tanh_slopes(rng: Generator) -> Array:
+    return 1 - np.tanh(np.append(rng.uniform(-10, 10, 10_000), 0)) ** 2
 
 
 @statement("tanh' is in (0, 1]", THEORY + "tanh")
 def tanh_range(rng: Generator) -> Finding:
-    x = np.append(rng.uniform(-10, 10, 10_000), 0)
-    return Finding(
-        outside(1 - np.tanh(x) ** 2, with_one=True), "|x| up to 10; beyond 19 it is 0 as a number of the computer"
-    )
+    slopes = tanh_slopes(rng)
+    outside = float((~((slopes > 0) & (slopes <= 1))).mean())
+    return Finding(outside, "|x| up to 10; beyond 19 it is 0 as a number of the computer")
 
 
 @statement("tanh' is in (0, 1), 1 left out", THEORY + "tanh, as the report writes it", expected=FAILS)
 def tanh_open_range(rng: Generator) -> Finding:
-    x = np.append(rng.uniform(-10, 10, 10_000), 0)
-    return Finding(outside(1 - np.tanh(x) ** 2, with_one=False), "tanh'(0) = 1, of no other x")
+    slopes = tanh_slopes(rng)
+    return Finding(float((~((slopes > 0) & (slopes < 1))).mean()), "tanh'(0) = 1, of no other x")
 
 
 @statement("1 / (1 + e⁻ˣ) serves as it is written", "CMU question 2, the report's code", within=1e-9, expected=FAILS)
@@ -208,12 +171,12 @@ def naive_sigmoid(rng: Generator) -> Finding:
 
 
 @statement("By e^-|x|, and the loss by its score, it can be computed for any x", "dlcourse.scratch", within=1e-9)
-def stable_sigmoid(rng: Generator) -> Finding:
+def stable_sigmoid(rng: Generator) -> float:
     """σ(x) + σ(-x) = 1, no warning for ±10⁵, and -log σ(x) - (-log σ(-x)) = -x."""
     x = rng.uniform(-1e5, 1e5, DRAWS)
     with np.errstate(all="raise", under="ignore"):
         total, losses = sigmoid(x) + sigmoid(-x), np.logaddexp(0, -x) - np.logaddexp(0, x)
-    return Finding(max(apart(total, 1), apart(losses, -x)))
+    return max(apart(total, 1), apart(losses, -x))
 
 
 # --- initial weights -------------------------------------------------------------------------------------------------
@@ -225,11 +188,11 @@ def points(rng: Generator) -> tuple[Array, Array]:
     return np.asarray(x, float), y
 
 
-def from_zero(rng: Generator, hidden: type[Layer], steps: int = 200) -> tuple[Sequential, Array]:
+def from_zero(rng: Generator, hidden: type[Layer]) -> tuple[Sequential, Array]:
     """2-25-4 from weights of zero after mini-batches of 5; on the way the largest gradient of W1, b1, W2 and b2."""
     net, (x, y) = mlp([2, 25, 4], hidden, "zeros", rng), points(rng)
     descent, largest = SGD(net.parameters, 1e-3), np.zeros(4)
-    for _ in range(steps):
+    for _ in range(200):
         chosen = rng.choice(40, 5, replace=False)
         net.loss(TOTAL, x[chosen], y[chosen])
         largest = np.maximum(largest, [np.abs(g).max() for g in net.gradients])
@@ -251,19 +214,15 @@ def zero_weights(rng: Generator) -> Finding:
 @statement(ZERO + "the output bias", WHERE, expected=FAILS)
 def zero_output_bias(rng: Generator) -> Finding:
     net, largest = from_zero(rng, Tanh)
-    learnt = shown(net.parameters[3])
-    return Finding(
-        float(largest[3]), f"its gradient is Σ(p - y), up to {largest[3]:.3g} a batch of 5; after 200 it is {learnt}"
-    )
+    learnt = f"up to {largest[3]:.3g} a batch of 5; after 200 it is {format_values(net.parameters[3])}"
+    return Finding(float(largest[3]), f"its gradient is Σ(p - y), {learnt}")
 
 
 @statement(ZERO + "all weights, hidden units sigmoid, mini-batches", WHERE, expected=FAILS)
 def zero_sigmoid(rng: Generator) -> Finding:
     net, largest = from_zero(rng, Sigmoid)
-    rows = shown([np.abs(w).max() for w in net.parameters[::2]])
-    return Finding(
-        float(largest[2]), f"h = ½, so ∂J/∂W2 = ½ Σ(p - y): up to {largest[2]:.3g}; after 200 max |W1|, |W2| = {rows}"
-    )
+    learnt = f"after 200 max |W1|, |W2| = {format_values([np.abs(w).max() for w in net.parameters[::2]])}"
+    return Finding(float(largest[2]), f"h = ½, so ∂J/∂W2 = ½ Σ(p - y): up to {largest[2]:.3g}; {learnt}")
 
 
 @statement(ZERO + "all parameters, hidden units sigmoid, all 40 points at once, 10 of each class", WHERE)
@@ -280,8 +239,10 @@ def zero_alike(rng: Generator) -> Finding:
     return Finding(max(apart(first, first[:1]), apart(second, second[:, :1])), "25 sigmoids are worth one")
 
 
-@statement("Xavier's uniform weights have variance 2 / (inputs + units): .074 in 2→25, .069 in 25→4",
-           "CMU question 2.1", within=0.02)  # fmt: skip
+VARIANCE = "Xavier's uniform weights have variance 2 / (inputs + units): .074 in 2→25, .069 in 25→4"
+
+
+@statement(VARIANCE, "CMU question 2.1", within=0.02)
 def xavier(rng: Generator) -> Finding:
     """Relative to it, over 2,000 draws."""
     worst, texts = 0.0, []
@@ -314,19 +275,11 @@ def checked(rng: Generator, eps: float, order: int, divided_by: int = 1) -> Find
     return Finding(sum(errors), f"{parts}: the median of five draws; published in all {PUBLISHED:.2e}")
 
 
-@statement("By central differences with ε = 10⁻⁶ the gradients' relative errors sum to less than 10⁻⁴",
-           "CMU question 2.6", within=1e-4)  # fmt: skip
-def gradients(rng: Generator) -> Finding:
-    return checked(rng, 1e-6, 2)
+CENTRAL = "By central differences with ε = 10⁻⁶ the gradients' relative errors sum to less than 10⁻⁴"
+BETTER = "By better differences, of error ∝ ε⁴, to less than a tenth of the published 7.12e-6: that is rounding"
+DIVIDED = "The gradients are those of the loss that compute_loss gives, divided by N"
+CODE = "CMU question 2, the report's code; its log shows sums"
 
-
-@statement("By better differences, of error ∝ ε⁴, to less than a tenth of the published 7.12e-6: that is rounding",
-           "CMU question 2.6", within=PUBLISHED / 10)  # fmt: skip
-def gradients_closer(rng: Generator) -> Finding:
-    return checked(rng, 3e-4, 4)
-
-
-@statement("The gradients are those of the loss that compute_loss gives, divided by N",
-           "CMU question 2, the report's code; its log shows sums", within=1e-4, expected=FAILS)  # fmt: skip
-def gradients_of_mean(rng: Generator) -> Finding:
-    return checked(rng, 1e-6, 2, divided_by=40)
+gradients = statement(CENTRAL, "CMU question 2.6", within=1e-4)(partial(checked, eps=1e-6, order=2))
+gradients_closer = statement(BETTER, "CMU question 2.6", within=PUBLISHED / 10)(partial(checked, eps=3e-4, order=4))
+gradients_of_mean = statement(DIVIDED, CODE, 1e-4, FAILS)(partial(checked, eps=1e-6, order=2, divided_by=40))

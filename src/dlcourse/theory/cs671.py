@@ -1,6 +1,7 @@
 """IIT Mandi CS671, assignment 2 (2022): what makes a unit fire most, and how the optimizers step."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.random import Generator
@@ -10,14 +11,14 @@ from dlcourse.scratch.layers import Array
 from dlcourse.theory.statement import DRAWS, Finding, apart, statement
 
 LR = 0.001  # of all the report's optimizers
+RATE, MU = 0.009, 0.9  # of Nesterov's method here
 
 
 @statement("Of all x with ‖x‖ = 1, w/‖w‖ makes wᵀx largest (the weight image)", "CS671, autoencoders", within=1e-12)
 def weight_image(rng: Generator) -> Finding:
     worst, nearest = 0.0, 0.0
     for _ in range(DRAWS):
-        w = rng.normal(size=20)
-        x = rng.normal(size=(2000, 20))
+        w, x = rng.normal(size=20), rng.normal(size=(2000, 20))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         largest = float(w @ (w / np.linalg.norm(w)))
         beaten = float((x @ w).max()) - largest
@@ -51,72 +52,66 @@ def adam(gradients: Array, corrected: bool = True, beta1: float = 0.9, beta2: fl
         yield -LR * (m / scale[0]) / (np.sqrt(v / scale[1]) + 1e-8)
 
 
-@statement("Adam's first step is the rate times the gradient's sign: its bias correction", "CS671, optimizers",
-           within=1e-4)  # fmt: skip
+@statement("Adam's first step is the rate times the gradient's sign: its bias correction", "CS671, optimizers", 1e-4)
 def adam_first_step(rng: Generator) -> Finding:
     g = rng.choice([-1, 1], 1000) * 10 ** rng.uniform(-3, 3, 1000)
     first, without = next(adam(g[None])), next(adam(g[None], corrected=False))
     times = float(np.median(without / (-LR * np.sign(g))))
-    return Finding(
-        apart(first / (-LR * np.sign(g)), 1), f"|g| from 0.001 to 1,000; without the correction {times:.2f} times"
-    )
+    off = apart(first / (-LR * np.sign(g)), 1)
+    return Finding(off, f"|g| from 0.001 to 1,000; without the correction {times:.2f} times")
 
 
-@statement("RMSProp divides by the root of a mean of squares, older ones ρ times less each step", "CS671, optimizers",
-           within=1e-12)  # fmt: skip
+SQUARES = "RMSProp divides by the root of a mean of squares, older ones ρ times less each step"
+
+
+@statement(SQUARES, "CS671, optimizers", within=1e-12, draws=DRAWS)
 def rmsprop(rng: Generator) -> Finding:
     """The recursion s = ρ s + (1 - ρ) g² against the sum that it stands for."""
-    worst, rho, steps = 0.0, 0.99, 50
-    for _ in range(DRAWS):
-        g, s = rng.normal(size=steps), 0.0
-        for value in g:
-            s = rho * s + (1 - rho) * value**2
-        ages = np.arange(steps)[::-1]
-        worst = max(worst, apart(s, ((1 - rho) * rho**ages * g**2).sum()))
-    return Finding(worst, f"s starts at 0, uncorrected: the first step is {1 / np.sqrt(1 - rho):.0f} times the rate")
+    rho, s, g, ages = 0.99, 0.0, rng.normal(size=50), np.arange(50)[::-1]
+    for value in g:
+        s = rho * s + (1 - rho) * value**2
+    off = apart(s, ((1 - rho) * rho**ages * g**2).sum())
+    return Finding(off, f"s starts at 0, uncorrected: the first step is {1 / np.sqrt(1 - rho):.0f} times the rate")
 
 
-def look_ahead(curvature: Array, w: Array, rate: float, mu: float, ahead: float = 1.0) -> Iterator[Array]:
+def look_ahead(curvature: Array, begin: Array, ahead: float = 1.0) -> Iterator[Array]:
     """Momentum on ½ Σ c w², the gradient taken at w + ahead·μ v: where w + v, its velocity alone, would lead."""
-    w, v = w.copy(), np.zeros_like(w)
+    w, v = begin.copy(), np.zeros_like(begin)
     while True:
-        v = mu * v - rate * curvature * (w + ahead * mu * v)
+        v = MU * v - RATE * curvature * (w + ahead * MU * v)
         w = w + v
-        yield w + ahead * mu * v
+        yield w + ahead * MU * v
 
 
-@statement("Nesterov's method is momentum whose gradient is taken at a look-ahead, w + μv", "CS671, optimizers",
-           within=1e-12)  # fmt: skip
+@statement(
+    "Nesterov's method is momentum whose gradient is taken at a look-ahead, w + μv",
+    "CS671, optimizers",
+    1e-12,
+    draws=10,
+)
 def nesterov(rng: Generator) -> Finding:
     """The form of the libraries, which has the gradient at w, against the look-ahead; and both against momentum."""
-    curvature, worst = np.array([1.0, 10.0, 100.0]), 0.0
-    rate, mu, steps = 0.009, 0.9, 100
-    for _ in range(10):
-        begin = rng.normal(size=3)
-        w = begin.copy()
-        descent = SGD([w], rate, mu, nesterov=True)
-        for wanted, _ in zip(look_ahead(curvature, begin, rate, mu), range(steps), strict=False):
-            descent.step([curvature * w])
-            worst = max(worst, apart(w, wanted))
-    ends = {ahead: w for ahead in (1.0, 0.0)
-            for w, _ in zip(look_ahead(curvature, np.ones(3), rate, mu, ahead), range(30), strict=False)}  # fmt: skip
-    left = {ahead: float(np.linalg.norm(end)) for ahead, end in ends.items()}
-    return Finding(
-        worst, f"a quadratic, 30 steps from (1, 1, 1): {left[1.0]:.2g} from the minimum, momentum {left[0.0]:.2g}"
-    )
+    curvature, w, worst = np.array([1.0, 10.0, 100.0]), rng.normal(size=3), 0.0
+    descent = SGD([w], RATE, MU, nesterov=True)
+    for wanted in islice(look_ahead(curvature, w), 100):
+        descent.step([curvature * w])
+        worst = max(worst, apart(w, wanted))
+    ends = (list(islice(look_ahead(curvature, np.ones(3), ahead), 30))[-1] for ahead in (1, 0))
+    nesterovs, momentums = (f"{np.linalg.norm(end):.2g}" for end in ends)
+    return Finding(worst, f"a quadratic, 30 steps from (1, 1, 1): {nesterovs} from the minimum, momentum {momentums}")
 
 
-@statement("On a quadratic of curvature c Nesterov's method is momentum with μ(1 - ηc) for μ: less of it where steep",
-           "CS671, optimizers", within=1e-12)  # fmt: skip
+DAMPED = "On a quadratic of curvature c Nesterov's method is momentum with μ(1 - ηc) for μ: less of it where steep"
+
+
+@statement(DAMPED, "CS671, optimizers", within=1e-12, draws=DRAWS)
 def nesterov_damps(rng: Generator) -> Finding:
-    worst, rate, mu = 0.0, 0.009, 0.9
-    for _ in range(DRAWS):
-        c, w, v = rng.uniform(0, 100), rng.normal(), 0.0
-        plain, velocity = w, 0.0
-        for _ in range(30):
-            v = mu * v - rate * c * (w + mu * v)
-            w += v
-            velocity = mu * (1 - rate * c) * velocity - rate * c * plain
-            plain += velocity
-            worst = max(worst, apart(w, plain))
+    c, w, v, worst = rng.uniform(0, 100), rng.normal(), 0.0, 0.0
+    plain, velocity = w, 0.0
+    for _ in range(30):
+        v = MU * v - RATE * c * (w + MU * v)
+        w += v
+        velocity = MU * (1 - RATE * c) * velocity - RATE * c * plain
+        plain += velocity
+        worst = max(worst, apart(w, plain))
     return Finding(worst, "so it overshoots less (Sutskever et al. 2013, theorem 2.1)")

@@ -5,7 +5,7 @@ from numpy.random import Generator
 
 from dlcourse.scratch import SGD, Convolution, Linear, ReLU, Sequential, central_differences, squared_error, toy_convnet
 from dlcourse.scratch.layers import Array
-from dlcourse.theory.statement import DRAWS, FAILS, Finding, apart, shown, statement
+from dlcourse.theory.statement import DRAWS, FAILS, Finding, apart, format_values, statement
 
 STEPS, RATE = 100, 0.01
 
@@ -21,49 +21,41 @@ class Threshold(ReLU):
         return self.t + super().forward(x - self.t)
 
 
-@statement("A learned threshold max(t, o), one t for all units, adds no power: layers with biases",
-           "HUJI question 1.1", within=1e-12)  # fmt: skip
+LEARNED = "A learned threshold max(t, o), one t for all units, adds no power: "
+
+
+@statement(LEARNED + "layers with biases", "HUJI question 1.1", within=1e-12, draws=DRAWS)
 def threshold_with_biases(rng: Generator) -> Finding:
-    worst = 0.0
-    for _ in range(DRAWS):
-        w, b, v, c, t = (rng.normal(size=s) for s in ((6, 4), 6, (3, 6), 3, ()))
-        x = rng.normal(size=(8, 4))
-        with_t = Sequential([Linear(w, b), Threshold(float(t)), Linear(v, c)]).forward(x)
-        without = Sequential([Linear(w, b - t), ReLU(), Linear(v, c + t * v.sum(1))]).forward(x)
-        worst = max(worst, apart(with_t, without))
-    return Finding(worst, "V max(t, Wx + b) + c = V relu(Wx + (b - t)) + (c + t Σ_j V_j)")
+    w, b, v, c, t, x = (rng.normal(size=s) for s in ((6, 4), 6, (3, 6), 3, (), (8, 4)))
+    with_t = Sequential([Linear(w, b), Threshold(float(t)), Linear(v, c)]).forward(x)
+    without = Sequential([Linear(w, b - t), ReLU(), Linear(v, c + t * v.sum(1))]).forward(x)
+    return Finding(apart(with_t, without), "V max(t, Wx + b) + c = V relu(Wx + (b - t)) + (c + t Σ_j V_j)")
 
 
-@statement("A learned threshold max(t, o), one t for all units, adds no power: the toy convnet, without biases",
-           "HUJI question 1.1", within=1e-12, expected=FAILS)  # fmt: skip
+@statement(LEARNED + "the toy convnet, without biases", "HUJI question 1.1", 1e-12, FAILS, draws=DRAWS)
 def threshold_without_biases(rng: Generator) -> Finding:
     """With a relu p(0) = 0 whatever the weights are, so |p(0)| is how near any of those networks can come."""
-    zero, worst = np.zeros((1, 4)), Finding(0.0)
-    for _ in range(DRAWS):
-        filters, u, t = rng.normal(size=(2, 3)), rng.normal(size=(1, 4)), rng.uniform(0.5, 2)
-        net = toy_convnet(filters, u)
-        plain = float(net.forward(zero)[0, 0])
-        net.layers[1] = Threshold(t)
-        p = float(net.forward(zero)[0, 0])
-        if abs(p - plain) > worst.deviation:
-            worst = Finding(
-                abs(p - plain), f"p(0) = {p:.3g} with t = {t:.3g}, u = {shown(u)}; without t it is always 0"
-            )
-    return worst
+    net, t, zero = start(rng), rng.uniform(0.5, 2), np.zeros((1, 4))
+    plain = float(net.forward(zero)[0, 0])
+    net.layers[1] = Threshold(t)
+    p, u = float(net.forward(zero)[0, 0]), format_values(net.parameters[1])
+    return Finding(abs(p - plain), f"p(0) = {p:.3g} with t = {t:.3g}, u = {u}; without t it is always 0")
 
 
-@statement("The backward pass of the toy convnet needs only what the forward pass has computed",
-           "HUJI question 1.2, both reports", within=1e-5)  # fmt: skip
+NEEDED = "The backward pass of the toy convnet needs only what the forward pass has computed"
+
+
+@statement(NEEDED, "HUJI question 1.2, both reports", within=1e-5, draws=5)
 def reuse(rng: Generator) -> Finding:
-    """The gradients that are so made of m, o > 0 and which was largest, against central differences."""
-    worst = 0.0
-    for _ in range(5):  # few and with a small ε: a difference across a kink of relu or max says nothing
-        x, y = batch(rng, 4)
-        net = start(rng)
-        net.loss(squared_error, x, y)
-        for p, g in zip(net.parameters, [g.copy() for g in net.gradients], strict=True):
-            n = central_differences(lambda: squared_error(net.forward(x), y)[0], p, eps=1e-7)  # noqa: B023
-            worst = max(worst, apart(g, n) / max(1.0, float(np.abs(g).max())))
+    """The gradients that are so made of m, o > 0 and which was largest, against central differences.
+
+    Few draws and a small ε: a difference across a kink of relu or max says nothing.
+    """
+    (x, y), net, worst = batch(rng, 4), start(rng), 0.0
+    net.loss(squared_error, x, y)
+    for p, g in zip(net.parameters, [g.copy() for g in net.gradients], strict=True):
+        n = central_differences(lambda: squared_error(net.forward(x), y)[0], p, eps=1e-7)
+        worst = max(worst, apart(g, n) / max(1.0, float(np.abs(g).max())))
     return Finding(worst, "ten parameters; relative to the largest of a layer's")
 
 
@@ -99,10 +91,11 @@ def all_zero(rng: Generator) -> Finding:
     return Finding(moved, f"{STEPS} steps; loss {first:.3g} before and {last:.3g} after")
 
 
-@statement("With the filters zero, u not, no parameter of the toy convnet ever moves either",
-           "HUJI question 1.3")  # fmt: skip
+@statement(
+    "With the filters zero, u not, no parameter of the toy convnet ever moves either", "HUJI question 1.3", draws=10
+)
 def filters_zero(rng: Generator) -> Finding:
-    moved = max(trained(start(rng, filters=0), rng)[0] for _ in range(10))
+    moved = trained(start(rng, filters=0), rng)[0]
     return Finding(moved, "o = 0 everywhere, so m = 0 and relu'(o) = 0 (taken as 0 at 0, as everywhere in the field)")
 
 
@@ -111,9 +104,7 @@ def output_zero(rng: Generator) -> Finding:
     found = [trained(start(rng, output=0), rng) for _ in range(20)]
     stuck = sum(moved == 0 or last >= first for moved, first, last in found)
     first, last = (float(np.mean(column)) for column in list(zip(*found, strict=True))[1:])
-    return Finding(
-        stuck / len(found), f"of {len(found)} starts {stuck} do not; mean loss from {first:.3g} to {last:.3g}"
-    )
+    return Finding(stuck / 20, f"of 20 starts {stuck} do not; mean loss from {first:.3g} to {last:.3g}")
 
 
 @statement("Zero weights “would not be a problem” for u", "HUJI question 1.3, second report", expected=FAILS)
@@ -124,34 +115,28 @@ def no_problem_for_u(rng: Generator) -> Finding:
 
 
 def line_for_u(rng: Generator, output: float) -> Finding:
-    """∂l/∂u of single examples against -2 y mᵀ."""
-    worst = Finding(0.0)
-    for _ in range(DRAWS):
-        net, (x, y) = start(rng, output=output), batch(rng, 1)
-        net.loss(squared_error, x, y)
-        gradient, m = net.gradients[1], Sequential(net.layers[:-1]).forward(x)
-        line = -2 * y * m
-        if apart(gradient, line) > worst.deviation:
-            worst = Finding(apart(gradient, line), f"∂l/∂u = {shown(gradient)}, the line gives {shown(line)}")
-    return worst
+    """∂l/∂u of a single example against -2 y mᵀ."""
+    net, (x, y) = start(rng, output=output), batch(rng, 1)
+    net.loss(squared_error, x, y)
+    gradient, line = net.gradients[1], -2 * y * Sequential(net.layers[:-1]).forward(x)
+    return Finding(apart(gradient, line), f"∂l/∂u = {format_values(gradient)}, the line gives {format_values(line)}")
 
 
-@statement("∂l/∂u = -2y mᵀ, where u = 0", "HUJI question 1.3, both reports", within=1e-12)
+@statement("∂l/∂u = -2y mᵀ, where u = 0", "HUJI question 1.3, both reports", within=1e-12, draws=DRAWS)
 def line_for_u_at_zero(rng: Generator) -> Finding:
     return Finding(line_for_u(rng, 0).deviation, "the gradient is 2(p - y)mᵀ, and p = 0 there")
 
 
-@statement("∂l/∂u = -2y mᵀ, for any u", "HUJI question 1.3, both reports, read as a formula", within=1e-12,
-           expected=FAILS)  # fmt: skip
+@statement("∂l/∂u = -2y mᵀ, for any u", "HUJI question 1.3, both reports, read as a formula", 1e-12, FAILS, draws=DRAWS)
 def line_for_u_anywhere(rng: Generator) -> Finding:
     return line_for_u(rng, 1)
 
 
-@statement("The convolution of the toy convnet is a true one: the filter is reversed", "HUJI, the network's definition",
-           within=1e-12)  # fmt: skip
+REVERSED = "The convolution of the toy convnet is a true one: the filter is reversed"
+
+
+@statement(REVERSED, "HUJI, the network's definition", within=1e-12, draws=DRAWS)
 def true_convolution(rng: Generator) -> Finding:
-    worst = 0.0
-    for _ in range(DRAWS):
-        x, w = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
-        worst = max(worst, apart(Convolution(w).forward(x)[0, 0], np.convolve(x[0], w[0], "same")))
-    return Finding(worst, "as numpy.convolve(x, w, 'same')")
+    x, w = rng.normal(size=(1, 4)), rng.normal(size=(1, 3))
+    theirs = np.convolve(x[0], w[0], "same")
+    return Finding(apart(Convolution(w).forward(x)[0, 0], theirs), "as numpy.convolve(x, w, 'same')")

@@ -16,8 +16,7 @@ from dlcourse import plots
 from dlcourse.reports import page
 from dlcourse.reports.formats import format_column, format_mean, format_percent, to_grid
 from dlcourse.reports.page import Finding, Item, Page, Plot, Table, Text
-from dlcourse.reports.render import escape_markdown, inline_html
-from dlcourse.reports.writing import render_files, write_page
+from dlcourse.reports.render import escape_markdown, inline_html, render_files, write_page
 from dlcourse.studies.verdict import answered, beaten, decide, not_comparable, not_run
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> Path:
     found = find_runs(tops)
     if not found:
         raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
-    from dlcourse.reports import page, writing
+    from dlcourse.reports import page, render
     from dlcourse.reports.formats import format_grid, to_grid
     from dlcourse.reports.overview import overview, read_records
 
@@ -41,11 +41,10 @@ def main(argv: list[str]) -> Path:
     for text in left_out:
         log.warning("left out: %s", text)
     if not records:
-        raise InputError(
-            "no run is left: " + ("the only one" if len(found) == 1 else f"none of {len(found)}") + " is whole"
-        )
+        which = "the only one" if len(found) == 1 else f"none of {len(found)}"
+        raise InputError(f"no run is left: {which} is whole")
     report = overview(records, left_out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
-    writing.write_page(report, out)
+    render.write_page(report, out)
     summary = next(item for item in report.items if isinstance(item, page.Table))
     log.info("%s\n%s", summary.title, format_grid(to_grid(summary.frame), shutil.get_terminal_size().columns))
     log.info("report: %s", shlex.quote(str(out / page.HTML)))

@@ -48,10 +48,8 @@ class Progress(L.Callback):
         assert isinstance(pl_module, Task)
         losses = pl_module.records["train"]  # none where nothing is optimised (model=knn)
         loss = f"  loss {float(losses[-1].losses[-1]):.4f}" if losses else ""
-        self._draw(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {step}/{steps}"
-            f"  {rate:.0f}/s{loss}{self.last}"
-        )
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._draw(f"{epoch} {bar} {step}/{steps}  {rate:.0f}/s{loss}{self.last}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Task)

@@ -3,12 +3,10 @@
 `add_note` writes a note on any of them, `save` makes the PNG or SVG.
 """
 
-from dlcourse.plots.confusion import confusion_matrix
 from dlcourse.plots.curves import learning_curves, superimposed
-from dlcourse.plots.distributions import bars, histogram, scatter
+from dlcourse.plots.distributions import bars, confusion_matrix, histogram, scatter
 from dlcourse.plots.files import add_note, png, quantize_png, save, svg
-from dlcourse.plots.images import image_grid, misclassified, reconstructions, weight_images
-from dlcourse.plots.pages import letter_boxes
+from dlcourse.plots.images import image_grid, letter_boxes, misclassified, reconstructions, weight_images
 from dlcourse.plots.style import Array
 
 __all__ = [

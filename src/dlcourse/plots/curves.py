@@ -5,21 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dlcourse.plots.style import (
-    COLOURS,
-    GREY,
-    STAGES,
-    Array,
-    heading,
-    integer_ticks,
-    label_ends,
-    mark_x,
-    marker_style,
-    panels,
-    style_axes,
-    to_floats,
-    value_ratio,
-)
+from dlcourse.plots import style
+from dlcourse.plots.style import COLOURS, DASHED, GREY, STAGES, Array, draw_curve, label_ends, to_floats
 
 
 def learning_curves(
@@ -42,7 +29,7 @@ def learning_curves(
     if not metrics:
         raise ValueError(f"no column train/... or val/... to draw among {list(history)}")
     columns = min(len(metrics), 3)
-    fig, axes = panels(len(metrics), columns, width=min(3.9 * columns, 9.0), height=2.8)
+    fig, axes = style.panels(len(metrics), columns, width=min(3.9 * columns, 9.0), height=2.8)
     for ax, metric in zip(axes, metrics, strict=True):
         curves = {}
         for stage in stages:
@@ -51,18 +38,17 @@ def learning_curves(
                 x = to_floats(history["epoch"]) if "epoch" in history else np.arange(len(y), dtype=float)
                 curves[stage] = (x, y)
         for stage, (x, y) in curves.items():
-            known = np.isfinite(y)
-            ax.plot(x[known], y[known], color=STAGES[stage], linewidth=1.5, **marker_style(known.sum()))
-        style_axes(ax, metric, "epoch", grid=True)
-        integer_ticks(ax, [x for x, _ in curves.values()])
-        if value_ratio([y for _, y in curves.values()]) > 30:
+            draw_curve(ax, x, y, STAGES[stage])
+        style.style_axes(ax, metric, "epoch", grid=True)
+        style.integer_ticks(ax, [x for x, _ in curves.values()])
+        if style.value_ratio([y for _, y in curves.values()]) > 30:
             ax.set_yscale("log")
         if best_epoch is not None:
             xs = np.concatenate([x for x, _ in curves.values()])
             text = f"best: epoch {best_epoch}" if ax is axes[0] else ""
-            mark_x(ax, best_epoch, text, (xs.min() + xs.max()) / 2, GREY, 0.8)
+            style.mark_x(ax, best_epoch, text, (xs.min() + xs.max()) / 2, GREY, 0.8)
         label_ends(ax, curves, [STAGES[s] for s in curves], inches=2.8)
-    heading(fig, title)
+    style.heading(fig, title)
     return fig
 
 
@@ -82,14 +68,14 @@ def superimposed(
     bands: name -> half the height of a shaded band around that curve, as the standard deviation over seeds.
     levels: name -> height of a dashed line, as a published value. With log_x, x = 0 has its place at the left.
     """
-    fig, (ax,) = panels(1, 1, width=6.0, height=3.5)
+    fig, ax = style.panel(6.0, 3.5)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(curves))]
     known_curves = {}
     for i, (name, (xs, ys)) in enumerate(curves.items()):
         x, y = to_floats(xs), to_floats(ys)
         known = np.isfinite(y)
         line = ("-", (0, (4, 2)), (0, (1, 1.2)))[i // len(COLOURS) % 3]
-        ax.plot(x[known], y[known], color=colours[i], linewidth=1.5, linestyle=line, **marker_style(known.sum()))
+        draw_curve(ax, x, y, colours[i], line)
         if bands and name in bands:
             sd = np.nan_to_num(to_floats(bands[name]))[known]
             ax.fill_between(x[known], y[known] - sd, y[known] + sd, color=colours[i], alpha=0.18, linewidth=0)
@@ -97,21 +83,21 @@ def superimposed(
         if diverged and known.any():
             ax.plot(x[known][-1], y[known][-1], "x", color=colours[i], markersize=6)
         known_curves[f"{name} (diverged)" if diverged else name] = (x, y)
-    style_axes(ax, "", x_label, y_label, grid=True)
+    style.style_axes(ax, "", x_label, y_label, grid=True)
     xs_all = np.concatenate([np.empty(0), *(x for x, _ in known_curves.values())])
     if log_x and (xs_all == 0).any():
         ax.set_xscale("symlog", linthresh=xs_all[xs_all > 0].min(initial=1.0), linscale=0.5)
     elif log_x:
         ax.set_xscale("log")
     elif x_label == "epoch":
-        integer_ticks(ax, [x for x, _ in known_curves.values()])
+        style.integer_ticks(ax, [x for x, _ in known_curves.values()])
     if log_y:
         ax.set_yscale("log")
     if y_limits:
         ax.set_ylim(*y_limits)
     for name, height in (levels or {}).items():
-        ax.axhline(height, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(height, color=GREY, linewidth=0.9, linestyle=DASHED, zorder=1)
         known_curves[name] = (np.zeros(1), np.array([height]))
     label_ends(ax, known_curves, [*colours, *[GREY] * len(levels or {})], inches=3.5)
-    heading(fig, title)
+    style.heading(fig, title)
     return fig

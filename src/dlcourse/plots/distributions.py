@@ -1,35 +1,64 @@
-"""Points by class, bars, histograms."""
+"""Which classes are taken for which; points by class, bars, histograms."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from dlcourse.plots.style import (
-    CENTRED,
-    COLOURS,
-    INK,
-    STAGES,
-    Array,
-    heading,
-    legend,
-    mark_x,
-    panels,
-    style_axes,
-    to_floats,
-)
+from dlcourse.plots import style
+from dlcourse.plots.style import BLUES, CENTRED, COLOURS, INK, NORMAL, PALE, SMALL, STAGES, Array, to_floats
+
+
+def confusion_matrix(matrix: Array, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
+    """matrix [K, K]: counts, rows the true class, columns the predicted one.
+
+    The colour is the share of the row, by its square root, so that few mistakes are seen too. The counts are
+    written in the cells up to 17 classes; above that, the most frequent mistakes are listed beside.
+    """
+    counts = np.asarray(matrix)
+    k = len(counts)
+    if counts.shape != (k, k) or k != len(classes):
+        raise ValueError(f"a matrix of shape {counts.shape} for {len(classes)} classes")
+    total, right = int(counts.sum()), int(np.trace(counts))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    written = k <= 17
+    wide = max((len(str(c)) for c in classes), default=0) > 3
+    side = min(max(0.36 * k, 2.6), 5.6) if written else 5.6
+    fig, ax = style.panel(side + (1.3 if wide else 0.9) + (0 if written else 1.2), side + 1.0)
+    ax.imshow(shares, cmap=BLUES, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    style.style_axes(ax, "", "predicted", "true", frame=True)
+    size = SMALL if k <= 12 else 6.5 if k <= 17 else 6
+    ax.set_xticks(range(k), list(map(str, classes)), rotation=90 if wide and k > 5 else 0, fontsize=size)
+    ax.set_yticks(range(k), list(map(str, classes)), fontsize=size)
+    ax.tick_params(length=0, pad=2)
+    for draw_lines in (ax.vlines, ax.hlines):
+        draw_lines(np.arange(k - 1) + 0.5, -0.5, k - 0.5, color=PALE, linewidth=0.4)
+    if written:
+        digits = max(len(str(int(counts.max()))), 2)
+        fit = min(NORMAL, 72 * side / k / (0.75 * digits))
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[i, j] > 0.25 else INK
+            ax.text(j, i, str(int(counts[i, j])), fontsize=fit, color=colour, **CENTRED)
+    else:
+        wrong = np.where(np.eye(k, dtype=bool), 0, counts)
+        order = [divmod(int(n), k) for n in np.argsort(-wrong, axis=None, kind="stable")[:15]]
+        rows = [f"{classes[i]} → {classes[j]}   {int(wrong[i, j])}" for i, j in order if wrong[i, j]]
+        text = "\n".join(["true → predicted", "", *rows]) if rows else "no mistakes"
+        ax.text(1.03, 1, text, transform=ax.transAxes, va="top", fontsize=SMALL, color=INK, linespacing=1.45)
+    style.heading(fig, title, f"{right:,} of {total:,} right, {100 * right / max(total, 1):.2f} %")
+    return fig
 
 
 def scatter(points: Mapping[str, Array] | Array, labels: Array, classes: Sequence[str], title: str = "Codes") -> Figure:
     """Points [n, 2] coloured by class, each class named at its median; sets by name stand side by side."""
     sets = points if isinstance(points, Mapping) else {"": points}
     labels = np.asarray(labels)
-    fig, axes = panels(len(sets), min(len(sets), 3), width=4.2 * min(len(sets), 3), height=4.2)
+    fig, axes = style.panels(len(sets), min(len(sets), 3), width=4.2 * min(len(sets), 3), height=4.2)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(classes))]
     for ax, (name, xy) in zip(axes, sets.items(), strict=True):
         xy = np.asarray(xy)
@@ -45,9 +74,9 @@ def scatter(points: Mapping[str, Array] | Array, labels: Array, classes: Sequenc
                 x, y = np.median(of_class, axis=0)
                 halo = [withStroke(linewidth=3, foreground="white")]
                 ax.text(x, y, str(c), fontsize=11, weight="bold", color=colours[i], path_effects=halo, **CENTRED)
-        style_axes(ax, name)
+        style.style_axes(ax, name)
         ax.margins(0.03)
-    heading(fig, title)
+    style.heading(fig, title)
     return fig
 
 
@@ -71,17 +100,14 @@ def bars(
         if len(values) != len(groups):
             raise ValueError(f"{len(values)} values of {name!r} for {len(groups)} groups")
     count = len(groups) * len(series)
-    fig, (ax,) = panels(1, 1, width=float(np.clip(0.42 * count + 1.2, 3.6, 9)), height=3.2)
+    fig, ax = style.panel(float(np.clip(0.42 * count + 1.2, 3.6, 9)), 3.2)
     step = 0.84 / max(len(series), 1)
     for i, (name, heights) in enumerate(series.items()):
         x, tall = np.arange(len(groups)) - 0.42 + step * (i + 0.5), to_floats(heights)
         colour = STAGES.get(name, COLOURS[i % len(COLOURS)])
         deviation = np.nan_to_num(to_floats((errors or {}).get(name, np.zeros(len(groups)))))
-        error: dict[str, Any] = {
-            "yerr": deviation if deviation.any() else None,
-            "error_kw": {"elinewidth": 0.8, "capsize": 2},
-        }
-        ax.bar(x, tall, step * 0.92, label=name, color=colour, **error)
+        error, caps = deviation if deviation.any() else None, {"elinewidth": 0.8, "capsize": 2}
+        ax.bar(x, tall, step * 0.92, label=name, color=colour, yerr=error, error_kw=caps)
         tops = tall + deviation
         if name in (published or {}):
             reported = to_floats((published or {})[name])
@@ -90,21 +116,16 @@ def bars(
         for at, value, top in zip(x, tall, tops, strict=True) if number and count <= 40 else ():
             if np.isfinite(value):
                 look: dict[str, Any] = {"fontsize": 6.5, "rotation": 90 if count > 12 else 0, "color": INK}
-                above: dict[str, Any] = {
-                    "xytext": (0, 2),
-                    "textcoords": "offset points",
-                    "ha": "center",
-                    "va": "bottom",
-                }
-                ax.annotate(number.format(value), (at, top), **above, **look)
-    style_axes(ax, "", x_label, y_label)
+                above: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
+                ax.annotate(number.format(value), (at, top), (0, 2), **above, **look)
+    style.style_axes(ax, "", x_label, y_label)
     ax.set_xticks(range(len(groups)), list(map(str, groups)))
     ax.tick_params(axis="x", length=0)
     ax.margins(y=0.16 if count > 12 else 0.08)
     if y_limits:
         ax.set_ylim(*y_limits)
-    legend(ax, len(series) > 1 or bool(published))
-    heading(fig, title)
+    style.legend(ax, len(series) > 1 or bool(published))
+    style.heading(fig, title)
     return fig
 
 
@@ -126,19 +147,19 @@ def histogram(
     low, high = (math.floor(every.min()), math.ceil(every.max())) if len(every) else (0, 1)
     width = max(math.ceil((high - low + 1) / 40), 1)
     edges = np.arange(low - 0.5, high + width + 0.5, width)
-    fig, (ax,) = panels(1, 1, width=6.0, height=3.0)
+    fig, ax = style.panel(6.0, 3.0)
     base = np.zeros(len(edges) - 1)
     for i, (name, kept) in enumerate(known.items()):
         counts, _ = np.histogram(kept, edges)
         ax.bar((edges[:-1] + edges[1:]) / 2, counts, 0.9 * width, base, color=COLOURS[i % len(COLOURS)], label=name)
         base += counts
-    style_axes(ax, "", x_label, y_label)
+    style.style_axes(ax, "", x_label, y_label)
     ax.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_xlim(edges[0] - 0.5 * width, edges[-1] + 0.5 * width)
     ax.set_ylim(0, 1.25 * max(base.max(), 1))  # room for the names of the marks
     for i, (name, at) in enumerate((marked or {}).items()):
-        mark_x(ax, at, f"{name}: {at:g}", (edges[0] + edges[-1]) / 2, INK, 1.2, i)
-    legend(ax, len(known) > 1)
-    heading(fig, title)
+        style.mark_x(ax, at, f"{name}: {at:g}", (edges[0] + edges[-1]) / 2, INK, 1.2, i)
+    style.legend(ax, len(known) > 1)
+    style.heading(fig, title)
     return fig

@@ -1,16 +1,18 @@
-"""Images side by side: weights, reconstructions, mistakes.
+"""Images side by side: weights, reconstructions, mistakes; a page with its letters.
 
 They are [n, H, W], [n, 1, H, W] or [n, 3, H, W], uint8 or floats in 0..1.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from dlcourse.plots.style import CENTRED, GREY, INK, NORMAL, SIGNED, SMALL, Array, heading, hide_axes, panels
+from dlcourse.plots.style import CENTRED, COLOURS, GREY, HALO, INK, NORMAL, SIGNED, SMALL, Array, heading, panel
 
 
 def weight_images(
@@ -39,17 +41,14 @@ def weight_images(
     columns = columns or math.ceil(math.sqrt(len(w)))
     finer = max(30 // w.shape[-1], 1)  # so that the gaps between 3 x 3 kernels stay narrow
     w = w.repeat(finer, axis=-1).repeat(finer, axis=-2)
-    if w.ndim == 4:
-        peak = np.abs(w).reshape(len(w), -1).max(1).reshape(-1, 1, 1, 1)
+    colour = w.ndim == 4
+    if colour:
+        peak = np.abs(w).max((1, 2, 3), keepdims=True)
         w = (0.5 + 0.5 * w / np.where(peak > 0, peak, 1)).transpose(0, 2, 3, 1)
-        sheet, _ = mosaic(w, columns, fill=1.0)
-        scale = "each on its own scale"
-    else:
-        sheet, _ = mosaic(w, columns, fill=np.nan)
-        scale = ""
+    sheet, _ = mosaic(w, columns, fill=1.0 if colour else np.nan)
     wide = min(max(0.55 * columns, 3.0), 5.5)
-    fig, (ax,) = panels(1, 1, width=wide + 0.6, height=wide * sheet.shape[0] / sheet.shape[1] + 0.6)
-    if w.ndim == 4:
+    fig, ax = panel(wide + 0.6, wide * sheet.shape[0] / sheet.shape[1] + 0.6)
+    if colour:
         ax.imshow(sheet, interpolation="nearest")
     else:
         m = float(np.quantile(np.abs(w), 0.998)) or float(np.abs(w).max()) or 1.0
@@ -58,10 +57,9 @@ def weight_images(
         bar.ax.set_yticklabels([f"{-m:.2g}", "0", f"{m:.2g}"])
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=SMALL, length=0, labelcolor=GREY)
-    hide_axes(ax)
-    shown_of = f"{len(w)} of {units} units" if units > len(w) else ""
-    parts = [shown_of, "each w / ‖w‖" if normalise else "", scale]
-    heading(fig, title, ", ".join(p for p in parts if p))
+    ax.set_axis_off()
+    parts = {f"{len(w)} of {units} units": units > len(w), "each w / ‖w‖": normalise, "each on its own scale": colour}
+    heading(fig, title, ", ".join(text for text, said in parts.items() if said))
     return fig
 
 
@@ -84,9 +82,8 @@ def image_grid(
     sheet, corners = mosaic(pictures, columns, fill=1.0, above=room)
     ratio = sheet.shape[0] / sheet.shape[1]
     wide = cell * min(columns, max(len(pictures), 1))
-    fig, (ax,) = panels(1, 1, width=max(wide, 2.6) + 0.2, height=wide * ratio + (0.55 if title else 0.1))
+    fig, ax = panel(max(wide, 2.6) + 0.2, wide * ratio + (0.55 if title else 0.1))
     draw_sheet(ax, sheet, height)
-    hide_axes(ax)
     for caption, (top, left) in zip(captions or [], corners, strict=False):
         at = (left + width / 2 - 0.5, top - 0.5 - 0.02 * height)
         size = SMALL if columns <= 6 else 7
@@ -111,10 +108,8 @@ def reconstructions(
     sheet, corners = mosaic(np.concatenate(list(sets.values())), n, fill=1.0)
     cell = min(6.0 / n, 0.8)
     wide = cell * n
-    tall = wide * sheet.shape[0] / sheet.shape[1]
-    fig, (ax,) = panels(1, 1, width=wide + 2.0, height=tall + (0.7 if columns else 0.5))
+    fig, ax = panel(wide + 2.0, wide * sheet.shape[0] / sheet.shape[1] + (0.7 if columns else 0.5))
     draw_sheet(ax, sheet, height)
-    hide_axes(ax)
     reference = next(iter(sets.values()))
     for i, (name, pictures) in enumerate(sets.items()):
         middle = corners[i * n][0] + height / 2 - 0.5
@@ -146,14 +141,14 @@ def misclassified(
     subtitle: how many are wrong, where the images are not all that were looked at; None counts the ones given.
     """
     true, predicted, probability = np.asarray(true), np.asarray(predicted), np.asarray(probability)
-    if not len(images) == len(true) == len(predicted) == len(probability):
-        sizes = [len(images), len(true), len(predicted), len(probability)]
+    sizes = [len(images), len(true), len(predicted), len(probability)]
+    if len(set(sizes)) > 1:
         raise ValueError(f"images, true, predicted and probability are not of one length: {sizes}")
     wrong = np.flatnonzero(true != predicted)
     subtitle = subtitle or f"{len(wrong):,} of {len(true):,} wrong"
     if not len(wrong):
-        fig, (ax,) = panels(1, 1, width=3.6, height=1.1)
-        hide_axes(ax)
+        fig, ax = panel(3.6, 1.1)
+        ax.set_axis_off()
         ax.text(0.5, 0.5, f"no mistake among {len(true):,} images", fontsize=NORMAL, **CENTRED)
         heading(fig, title)
         return fig
@@ -173,6 +168,31 @@ def misclassified(
         title=title,
         subtitle=f"true → predicted; {subtitle}",
     )
+
+
+def letter_boxes(
+    page: Array, boxes: Array, texts: Sequence[str], probabilities: Array, sure: float = 0.7, title: str = ""
+) -> Figure:
+    """A page [H, W] with a box around each letter and above it what it was read as, in orange where that isn't sure.
+
+    boxes: int [n, 4], top, left, bottom, right in pixels of the page. probabilities: [n].
+    """
+    high, wide = np.shape(page)
+    width = 9.0
+    fig, ax = panel(width, float(np.clip(width * high / wide, 1.2, 10)))
+    ax.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    points = 72 * width / wide  # of a pixel
+    boxes = np.asarray(boxes).reshape(-1, 4)
+    size = float(np.clip(0.45 * points * np.median(boxes[:, 2] - boxes[:, 0]), 4, 14)) if len(boxes) else 0.0
+    for (top, left, bottom, right), text, probability in zip(boxes, texts, probabilities, strict=True):
+        colour = COLOURS[0] if probability >= sure else COLOURS[1]
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=0.9))
+        look: dict[str, Any] = {"fontsize": size, "weight": "bold", "color": colour, "path_effects": HALO}
+        ax.text(left, top - 1 / points, text, va="bottom", **look)
+    ax.set_axis_off()
+    unsure = int(np.sum(np.asarray(probabilities) < sure))
+    heading(fig, title, f"orange: {unsure} of {len(boxes)} less than {100 * sure:.0f} % sure" if unsure else "")
+    return fig
 
 
 def as_images(images: Array) -> Array:
@@ -207,6 +227,7 @@ def mosaic(images: Array, columns: int, fill: float, above: int = 0) -> tuple[Ar
 
 
 def draw_sheet(ax: Axes, sheet: Array, height: int) -> None:
-    """Small images keep their square pixels, photos are made smaller smoothly."""
+    """Without axes. Small images keep their square pixels, photos are made smaller smoothly."""
     smooth = "nearest" if height <= 64 else "antialiased"
     ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation=smooth)
+    ax.set_axis_off()

@@ -26,6 +26,7 @@ SIGNED = LinearSegmentedColormap.from_list(
 DPI = 130
 SMALL, NORMAL, TITLE = 7.5, 8.5, 10.0
 HALO = [withStroke(linewidth=2.2, foreground="white")]
+DASHED = (0, (4, 3))
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}  # of a text
 
 
@@ -35,6 +36,12 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
     fig = Figure(figsize=(width, height * rows), dpi=DPI, layout="constrained", facecolor="white")
     fig.get_layout_engine().set(w_pad=0.07, h_pad=0.07)  # type: ignore[union-attr, call-arg]
     return fig, [fig.add_subplot(rows, columns, i + 1) for i in range(count)]
+
+
+def panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one axes; inches."""
+    fig, (ax,) = panels(1, 1, width, height)
+    return fig, ax
 
 
 def heading(fig: Figure, title: str, subtitle: str = "") -> None:
@@ -47,9 +54,8 @@ def style_axes(
     ax: Axes, title: str = "", x_label: str = "", y_label: str = "", grid: bool = False, frame: bool = False
 ) -> None:
     """The look of all axes; set on them, not by rcParams, so that it holds wherever the figure is drawn."""
-    ax.set_title(title, fontsize=NORMAL, color=INK)
-    ax.set_xlabel(x_label, fontsize=NORMAL, color=INK)
-    ax.set_ylabel(y_label, fontsize=NORMAL, color=INK)
+    for write, text in ((ax.set_title, title), (ax.set_xlabel, x_label), (ax.set_ylabel, y_label)):
+        write(text, fontsize=NORMAL, color=INK)
     ax.tick_params(which="both", labelsize=SMALL, labelcolor=INK, color=GREY, width=0.6, length=3)
     for side, spine in ax.spines.items():
         spine.set_visible(frame or side in ("left", "bottom"))
@@ -58,10 +64,6 @@ def style_axes(
     if grid:
         ax.grid(color=PALE, linewidth=0.6)
         ax.set_axisbelow(True)
-
-
-def hide_axes(ax: Axes) -> None:
-    ax.set_axis_off()
 
 
 def legend(ax: Axes, wanted: bool) -> None:
@@ -79,9 +81,12 @@ def to_floats(values: Sequence[float | None] | Sequence[float] | Array) -> Array
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
-def marker_style(points: int) -> dict[str, Any]:
-    """Points are marked where there are few; a single one would else be no line at all."""
-    return {"marker": "o", "markersize": 3.5 if points < 12 else 2.2} if points <= 25 else {}
+def draw_curve(ax: Axes, x: Array, y: Array, colour: str, line: Any = "-") -> None:
+    """A curve without its gaps; points are marked where there are few: a single one would else be no line at all."""
+    known = np.isfinite(y)
+    points = int(known.sum())
+    marks: dict[str, Any] = {"marker": "o", "markersize": 3.5 if points < 12 else 2.2} if points <= 25 else {}
+    ax.plot(x[known], y[known], color=colour, linewidth=1.5, linestyle=line, **marks)
 
 
 def value_ratio(curves: Sequence[Array]) -> float:
@@ -104,25 +109,22 @@ def label_ends(ax: Axes, curves: Mapping[str, tuple[Array, Array]], colours: Seq
     ends: list[tuple[float, str, str]] = []
     for (name, (x, y)), colour in zip(curves.items(), colours, strict=True):
         known = np.isfinite(y)
-        if known.any():
-            point = ax.transData.transform((x[known][-1], y[known][-1]))
-            ends.append((float(ax.transAxes.inverted().transform(point)[1]), name, colour))
-        else:
-            ends.append((0.0, name, colour))
+        point = ax.transData.transform((x[known][-1], y[known][-1])) if known.any() else ax.transAxes.transform((0, 0))
+        ends.append((float(ax.transAxes.inverted().transform(point)[1]), name, colour))
     ends.sort(key=lambda e: e[0])
     gap = 0.145 / (inches - 0.9)  # a line of text, in heights of the axes
     heights = [min(max(height, 0.0), 1.0) for height, _, _ in ends]
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + gap)
-    for i in range(len(heights) - 1, -1, -1):
-        heights[i] = min(heights[i], 1.0 - (len(heights) - 1 - i) * gap)
+    for i in range(len(heights)):
+        heights[-1 - i] = min(heights[-1 - i], 1.0 - i * gap)
     for height, (_, name, colour) in zip(heights, ends, strict=True):
         ax.text(1.02, height, name, transform=ax.transAxes, va="center", fontsize=SMALL, color=colour, weight="bold")
 
 
 def mark_x(ax: Axes, at: float, text: str, middle: float, colour: str, width: float, row: int = 0) -> None:
     """A dashed line at a place of the x axis, with a text at its top on the side of the middle."""
-    ax.axvline(at, color=colour, linewidth=width, linestyle=(0, (4, 3)), zorder=1)
+    ax.axvline(at, color=colour, linewidth=width, linestyle=DASHED, zorder=1)
     right = at > middle
     ax.annotate(
         text, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(-4 if right else 4, -4 - 11 * row),

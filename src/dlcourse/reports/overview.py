@@ -14,17 +14,11 @@ from pandas.api.types import is_numeric_dtype
 from dlcourse import plots
 from dlcourse.config.identity import NOT_HASHED, flatten
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.reports import tables
 from dlcourse.reports.formats import format_mean, to_grid
 from dlcourse.reports.page import Item, Page, Plot, Table, Text
 from dlcourse.reports.render import escape_markdown
-from dlcourse.reports.tables import (
-    aggregate_over_seeds,
-    collect_warnings,
-    describe_runs,
-    read_confusion,
-    read_history,
-    run_record,
-)
+from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
 from dlcourse.runs import METRICS, confusion_file, read_config, read_result
 
 MEASURES = ("accuracy", "psnr", "loss")
@@ -69,23 +63,21 @@ def record(run: Path) -> Record:
         for key, value in flatten(read_config(run)).items()
     }
     try:
-        rows = read_history(run)
-        rows = rows.apply(pd.to_numeric)
+        rows = read_history(run).apply(pd.to_numeric)
         matrix = read_confusion(run) if confusion_file(run, "test").is_file() else None
     except (ValueError, IndexError) as error:
         raise InputError(f"{run}: its {METRICS} or {confusion_file(run, 'test').name} is damaged") from error
     if "epoch" not in rows or len(rows) < result["epochs"]:
         raise InputError(f"{run / METRICS} is damaged: it has {len(rows)} rows of {result['epochs']} epochs")
-    return Record(config, run_record(run) | {"model": result["model"], "seed": result["seed"]}, rows, matrix)
+    return Record(config, tables.run_record(run) | {"model": result["model"], "seed": result["seed"]}, rows, matrix)
 
 
 def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -> Page:
     table = DataFrame([{**r.config, **r.row} for r in records])
     differing = different(table, [key for r in records for key in r.config])
     if differing:
-        order = table.sort_values(
-            differing, key=lambda c: c if is_numeric_dtype(c) else c.map(str), kind="stable"
-        ).index
+        texts = {key: table[key] if is_numeric_dtype(table[key]) else table[key].map(str) for key in differing}
+        order = DataFrame(texts).sort_values(differing, kind="stable").index
         records, table = [records[i] for i in order], table.loc[order].reset_index(drop=True)
     by = [key for key in differing if key != "seed"] or ["model"]
     metrics = [f"{split}/{m}" for m in MEASURES for split in ("val", "test") if f"{split}/{m}" in table]
@@ -111,9 +103,9 @@ def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -
     return Page(
         title=f"{len(records)} runs" if len(records) > 1 else str(records[0].config["name"]),
         source=os.path.relpath(top),
-        banner=collect_warnings(table, {}, quick=False),
+        banner=tables.collect_warnings(table, {}, quick=False),
         items=items,
-        facts=list(describe_runs(table, command).items()),
+        facts=list(tables.describe_runs(table, command).items()),
         runs=table,
     )
 

@@ -1,9 +1,10 @@
-"""A page as Markdown and as HTML, by the templates page.md and page.html.
+"""A page's files: report.html and report.md by the templates page.html and page.md, table.csv, verdicts.json, figures/.
 
 Markdown is what its doc says is Markdown; everything else is plain text, and is escaped.
 """
 
 import base64
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ import markdown
 from markupsafe import Markup
 from pandas import DataFrame
 
+from dlcourse import plots, runs
 from dlcourse.reports.formats import to_grid
-from dlcourse.reports.page import SIGNS, Page, Plot, Text
+from dlcourse.reports.page import CSV, HTML, MD, SIGNS, VERDICTS, Page, Plot, Text
 
 SVG_LIMIT = 60_000  # bytes: above it, an image in report.html is the smaller one of PNG and SVG
 
@@ -62,12 +64,7 @@ def render_md(page: Page) -> str:
         return markdown_table(list(map(md, grid.header)), rows, grid.numbers)
 
     verdicts = [
-        [
-            *map(escape_markdown, (f.text, f.where)),
-            f"**{label_verdict(f.verdict.kind)}**",
-            escape_markdown(f.verdict.evidence),
-        ]
-        for f in page.verdicts
+        [md(f.text), md(f.where), f"**{label_verdict(f.verdict.kind)}**", md(f.verdict.evidence)] for f in page.verdicts
     ]
     facts = [list(map(md, fact)) for fact in page.facts]
     functions: dict[str, Callable[..., Any]] = {"md": md, "table": markdown_table, "grid": table}
@@ -103,3 +100,45 @@ def render_html(page: Page, images: Mapping[str, bytes]) -> str:
 
     functions: tuple[Callable[..., Any], ...] = (to_html, inline_html, to_grid, source, label_verdict)
     return render_template("page.html", page, {function.__name__: function for function in functions})
+
+
+# --- Files -----------------------------------------------------------------------------------------------------------
+
+
+def render_files(page: Page) -> dict[str, bytes]:
+    """All files of a page by their path in its folder."""
+    names = [plot.name for plot in page.plots]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two figures of {page.title!r} have one name: {sorted(names)}")
+    files = {}
+    for plot in page.plots:
+        files[f"figures/{plot.name}.png"] = plots.png(plot.figure)
+        files[f"figures/{plot.name}.svg"] = plots.svg(plot.figure)
+    if page.runs is not None:
+        files[CSV] = page.runs.to_csv(index=False, lineterminator="\n").encode()
+    if page.verdicts:
+        about = {"title": page.title, "source": page.source, "banner": list(page.banner), **page.record}
+        about["claims"] = [
+            {"text": f.text, "where": f.where, "check": f.check, "kind": f.verdict.kind, "evidence": f.verdict.evidence}
+            for f in page.verdicts
+        ]
+        files[VERDICTS] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+    files[MD] = render_md(page).encode()
+    files[HTML] = render_html(page, files).encode()
+    return files
+
+
+def write_page(page: Page, folder: Path) -> None:
+    """Write the page's files into a folder, each whole or not at all; a page that can't be made leaves the old one.
+
+    Figures and tables of an older page there that are no longer made are removed; other files are left alone.
+    """
+    files = render_files(page)
+    older = (folder / MD).is_file()
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        runs.write_bytes(folder / name, data)
+    old = [*(folder / "figures").glob("*.png"), *(folder / "figures").glob("*.svg"), folder / CSV, folder / VERDICTS]
+    for path in old if older else []:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from dlcourse.config import plugins
 from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.reports import page
+from dlcourse.reports.render import write_page
 from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
-from dlcourse.reports.writing import write_page
 from dlcourse.studies import checks, items
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.samples import select

@@ -1,21 +1,31 @@
-"""When training stops before max_epochs. Whatever the rule, the best weights are the ones that are kept."""
+"""Random numbers as a function of (seed, epoch), and when training stops before max_epochs."""
 
 import math
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 
+from dlcourse.core.seeds import mix_seeds
 from dlcourse.tasks.task import mode_of
+
+
+class Reseed(L.Callback):
+    """Seed dropout and noise anew at each epoch, so that a run that is resumed draws what it would have drawn."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.manual_seed(mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank, 1))
 
 
 class EarlyStopping(LightningEarlyStopping):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` evaluations in a row."""
 
     def __init__(self, monitor: str, patience: int = 5, min_delta: float = 0.0) -> None:
-        super().__init__(
-            monitor, min_delta, patience, mode=mode_of(monitor), check_finite=True, check_on_train_epoch_end=True
-        )
+        super().__init__(monitor, min_delta, patience, mode=mode_of(monitor), check_on_train_epoch_end=True)
 
 
 class Convergence(LightningEarlyStopping):

@@ -22,7 +22,7 @@ from dlcourse.reports.overview import overview, read_records
 from dlcourse.reports.page import Finding, Page, Plot
 from dlcourse.reports.render import escape_markdown
 from dlcourse.reports.writing import write_page
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 from dlcourse.studies import __main__ as studies
 from dlcourse.studies import index
 from dlcourse.studies.verdict import Verdict

@@ -19,7 +19,7 @@ from pandas import DataFrame
 from dlcourse import plots
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_history, run_record
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 from dlcourse.scratch import SGD
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"

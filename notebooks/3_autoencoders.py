@@ -19,7 +19,7 @@ from pandas import DataFrame
 
 from dlcourse import plots
 from dlcourse.reports.overview import read_records
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 from dlcourse.studies.cs671.codes import one_of_each
 from dlcourse.studies.items import weight_images
 from dlcourse.studies.pca import PCA

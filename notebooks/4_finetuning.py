@@ -22,7 +22,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.nets.weights import find_weights
 from dlcourse.reports.overview import read_records
 from dlcourse.reports.tables import read_confusion, run_record
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 
 LESS = os.environ.get("DLCOURSE_LESS", "")  # put at the end of each command, as "data.epochs=1"
 os.chdir(tempfile.mkdtemp())  # runs go to a folder of their own

@@ -21,7 +21,7 @@ from dlcourse.reports.formats import Grid, format_grid, to_grid
 from dlcourse.reports.overview import overview, read_records
 from dlcourse.reports.page import Finding, Page, Plot
 from dlcourse.reports.render import escape_markdown, write_page
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 from dlcourse.studies import __main__ as studies
 from dlcourse.studies import index
 from dlcourse.studies.verdict import Verdict

@@ -1,4 +1,8 @@
-"""`python -m dlcourse.evaluate run=DIR [split=val] [data.KEY=VALUE]`: test a run again, from its directory alone."""
+"""python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json] [plugins=[MODULE]]
+
+Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of
+other data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
+"""
 
 import json
 import logging
@@ -11,21 +15,13 @@ from dlcourse.core.errors import InputError, or_list
 
 log = logging.getLogger(__name__)
 
-USAGE = """
-python -m dlcourse.evaluate run=DIR [split=test|val|train] [data.KEY=VALUE ...] [out=FILE.json] [plugins=[MODULE]]
-
-Tests the best checkpoint of a run (of a sweep's directory: its best run) again, on a split of the run's data or of
-other data (data.root=..., data.limit_eval=...), and holds the figures against those that the run wrote down.
-"""
-
-
 # Which examples, and how they are read; not what the network sees of them.
 CHANGEABLE = ["root", "source", "verify", "limit", "limit_eval", "eval_batch_size", "device", "workers", "memory_limit"]
 
 
 def main(argv: list[str]) -> dict[str, float]:
     given = cli.parse_arguments(
-        argv, USAGE, ("run",), ("out", "plugins", "data."), choices={"split": ("test", "train", "val")}
+        argv, __doc__, ("run",), ("out", "plugins", "data."), choices={"split": ("test", "train", "val")}
     )
     split = given["split"]
     plugins.grant(given.get("plugins"))

@@ -1,7 +1,14 @@
-"""`python -m dlcourse.read run=DIR page=photo.jpg`: the text on a page."""
+"""python -m dlcourse.read run=DIR page=FILE [truth=FILE] [out=DIR] [turn=DEGREES] [context=true]
 
-import csv
-import io
+Reads the capital letters and digits on a photo with the best checkpoint of a run on letters (data=nist36; the preset
+experiment=cmu/reader is made for it; of a sweep's directory its best run). Prints the text and writes text.txt,
+letters.csv (a row a letter: line, word, text, probability, what is next likely, and its box in pixels of the photo) and
+letters.png, the page with what was found, into out=DIR, otherwise outputs/pages/<page>.
+truth=FILE: a text to compare with: character error rate, recall, what was confused; also in scores.json.
+turn: 0, 90, 180 or 270, by how much the photo is turned to the left first; boxes are in the turned photo.
+context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word are, letters or digits.
+"""
+
 import json
 import logging
 import shlex
@@ -13,27 +20,16 @@ from dlcourse import runs
 from dlcourse.config import plugins
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
+from dlcourse.core.files import csv_text
 
 log = logging.getLogger(__name__)
 
 DOUBTFUL = 0.7  # mean probability of the letters below which the page is hardly one
 
-USAGE = """
-python -m dlcourse.read run=DIR page=FILE [truth=FILE] [out=DIR] [turn=DEGREES] [context=true]
-
-Reads the capital letters and digits on a photo with the best checkpoint of a run on letters (data=nist36; the preset
-experiment=cmu/reader is made for it; of a sweep's directory its best run). Prints the text and writes text.txt,
-letters.csv (a row a letter: line, word, text, probability, what is next likely, and its box in pixels of the photo) and
-letters.png, the page with what was found, into out=DIR, otherwise outputs/pages/<page>.
-truth=FILE: a text to compare with: character error rate, recall, what was confused; also in scores.json.
-turn: 0, 90, 180 or 270, by how much the photo is turned to the left first; boxes are in the turned photo.
-context=true: O or 0, I or 1, Z or 2, S or 5 as the other characters of its word are, letters or digits.
-"""
-
 
 def main(argv: list[str]) -> None:
     choices = {"context": cli.BOOLEAN, "turn": ("", "0", "90", "180", "270")}
-    given = cli.parse_arguments(argv, USAGE, ("run", "page"), ("truth", "out", "plugins"), choices=choices)
+    given = cli.parse_arguments(argv, __doc__, ("run", "page"), ("truth", "out", "plugins"), choices=choices)
     turn = int(given["turn"]) if given["turn"] else None
     plugins.grant(given.get("plugins"))
     run, photo = runs.find_run(given["run"]), Path(given["page"]).expanduser()
@@ -56,13 +52,11 @@ def main(argv: list[str]) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     runs.write_text(out / "text.txt", reading.text + "\n")
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["line", "word", "text", "probability", "second", "top", "left", "bottom", "right"])
+    table: list[list[object]] = [["line", "word", "text", "probability", "second", "top", "left", "bottom", "right"]]
     for x in found:
         box = [round(side * pixels) for side in x.box]
-        rows.writerow([x.line + 1, x.word + 1, x.text, f"{x.probability:.4f}", x.second, *box])
-    runs.write_text(out / "letters.csv", table.getvalue())
+        table.append([x.line + 1, x.word + 1, x.text, f"{x.probability:.4f}", x.second, *box])
+    runs.write_text(out / "letters.csv", csv_text(table))
     boxes = np.array([x.box for x in found]).reshape(-1, 4)
     turned = np.rot90(page, (turn or 0) // 90)
     drawn = plots.letter_boxes(turned, boxes, [x.text for x in found], np.array([x.probability for x in found]))

@@ -1,4 +1,9 @@
-"""`python -m dlcourse.report DIR... [out=DIR]`: tables and figures of any runs, as html, md and csv."""
+"""python -m dlcourse.report DIR... [out=DIR]
+
+Puts runs side by side: what differs in their configs, what came out, means over seeds, learning curves, the confusion
+matrix of the best. DIR: a run, or a directory with runs anywhere below it, as a sweep's or a study's.
+out: where report.html, report.md, table.csv and figures/ go, otherwise outputs/reports/<date>.
+"""
 
 import logging
 import shlex
@@ -9,22 +14,14 @@ from pathlib import Path
 from dlcourse import runs
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
-from dlcourse.runs.finding import find_runs
+from dlcourse.runs import find_runs
 
 log = logging.getLogger(__name__)
-
-USAGE = """
-python -m dlcourse.report DIR... [out=DIR]
-
-Puts runs side by side: what differs in their configs, what came out, means over seeds, learning curves, the confusion
-matrix of the best. DIR: a run, or a directory with runs anywhere below it, as a sweep's or a study's.
-out: where report.html, report.md, table.csv and figures/ go, otherwise outputs/reports/<date>.
-"""
 
 
 def main(argv: list[str]) -> Path:
     tops = [word for word in argv if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
-    given = cli.parse_arguments([word for word in argv if word not in tops], USAGE, (), ("out",))
+    given = cli.parse_arguments([word for word in argv if word not in tops], __doc__, (), ("out",))
     out = Path(given.get("out", Path("outputs", "reports", time.strftime("%Y-%m-%d_%H-%M-%S")))).expanduser()
     if not tops:
         raise InputError("of which runs? Name one or more directories (see --help)")

@@ -1,4 +1,8 @@
-"""`python -m dlcourse.resume run=DIR [trainer.max_epochs=N]`: go on where a run stopped, to the same end."""
+"""python -m dlcourse.resume run=DIR [trainer.max_epochs=N] [plugins=[MODULE]]
+
+Goes on after the last whole epoch of a run that was interrupted or failed, in its own directory; the end is the one
+that the run would have had. A run that is done goes on when trainer.max_epochs is raised.
+"""
 
 import logging
 
@@ -9,16 +13,9 @@ from dlcourse.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
-USAGE = """
-python -m dlcourse.resume run=DIR [trainer.max_epochs=N] [plugins=[MODULE]]
-
-Goes on after the last whole epoch of a run that was interrupted or failed, in its own directory; the end is the one
-that the run would have had. A run that is done goes on when trainer.max_epochs is raised.
-"""
-
 
 def main(argv: list[str]) -> float | None:
-    given = cli.parse_arguments(argv, USAGE, ("run",), ("trainer.max_epochs", "plugins"))
+    given = cli.parse_arguments(argv, __doc__, ("run",), ("trainer.max_epochs", "plugins"))
     plugins.grant(given.get("plugins"))
     run = runs.find_run(given["run"]).resolve()
     plain, result = runs.read_config(run), runs.read_result(run)

@@ -14,7 +14,7 @@ BOOLEAN = ("false", "true")  # the values of a switch that is off unless it is g
 
 def parse_arguments(
     argv: list[str],
-    usage: str,
+    usage: str | None,
     required: tuple[str, ...],
     optional: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
@@ -27,7 +27,7 @@ def parse_arguments(
     Prints `usage` and exits for --help; raises InputError for a key that is unknown, missing or given twice.
     """
     if {"-h", "--help"} & set(argv):
-        print(usage.strip())
+        print((usage or "").strip())
         sys.exit(0)
     choices = choices or {}
     known = [*required, *optional, *choices]

@@ -1,9 +1,19 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import csv
+import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from dlcourse.core.errors import InputError
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

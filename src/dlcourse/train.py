@@ -66,6 +66,8 @@ def main(argv: list[str]) -> None:
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     check_engines(given.overrides, several=studied or sweep)
     if studied:
+        if any(override.startswith(("hydra/launcher=", "hydra/sweeper=")) for override in given.overrides):
+            raise InputError("a study trains its runs one by one: the same command in several terminals shares them")
         study(given.overrides)
         return
     asked = given.help or given.hydra_help or given.shell_completion or given.cfg or given.info  # runs nothing

@@ -20,16 +20,14 @@ from dlcourse.config.schema import check
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch.compose import resolve
+from dlcourse.launch.jobs import Failure, check_engines, run_hydra
 from dlcourse.launch.overrides import check_overrides, named_plugins, sweep_values
 
 log = logging.getLogger(__name__)
 
-failures: list[int] = []  # exit codes of the jobs that failed: 2 for a mistake, 1 for anything else
-mistakes: list[Exception] = []  # the mistake of a single run, raised when Hydra is through: it would print more
 
-
-def job(cfg: DictConfig) -> float | None:
-    """One run of Hydra's. In a sweep a failure is written down and the others go on."""
+def job(cfg: DictConfig) -> float | Failure | None:
+    """One run of Hydra's, in a sweep perhaps in a process of its own. A failure is written down and returned."""
     hydra_cfg = HydraConfig.get()
     run = Path(hydra_cfg.runtime.output_dir)
     sweep = hydra_cfg.mode == RunMode.MULTIRUN
@@ -37,58 +35,61 @@ def job(cfg: DictConfig) -> float | None:
     try:
         plain = resolve(cfg)
         check(plain)
-        if sweep and plain["trainer"]["devices"] != 1:
-            raise InputError("a sweep runs on one device: trainer.devices=1, or start its runs one by one")
+        if sweep and (plain["trainer"]["devices"], plain["trainer"]["num_nodes"]) != (1, 1):
+            raise InputError("a sweep's runs have one device each: trainer.devices=1, or start its runs one by one")
         from dlcourse.training.fit import train  # here, because importing torch takes seconds that a typo should not
 
         return train(plain, run, command)
     except (InputError, OSError) as error:
-        failures.append(2)
+        failure = Failure(cli.error_sentence(error), code=2)
         if not sweep:
             runs.discard_run(run)
-            mistakes.append(error)
-            return None
-        log.error("error: %s", cli.error_sentence(error))
-        runs.write_failure(run, cli.error_sentence(error), command)
+            return failure
+        log.error("error: %s", failure.sentence)
     except Exception as error:
-        failures.append(1)
+        failure = Failure(f"{type(error).__name__}: {error}", code=1)
         log.exception("%s", error)
-        runs.write_failure(run, f"{type(error).__name__}: {error}", command)
     except (KeyboardInterrupt, SystemExit):
         runs.discard_run(run)
         raise
-    return None
+    runs.write_failure(run, failure.sentence, command)
+    return failure
 
 
 def main(argv: list[str]) -> None:
     """Check the command line first, in well under a second, then hand over to Hydra."""
-    failures.clear()
-    mistakes.clear()
     given = get_args_parser().parse_intermixed_args(argv)
     sys.argv[1:] = [word for word in argv if word not in given.overrides] + given.overrides  # Hydra wants options first
     search.use_folder(given.config_dir)
     plugins.grant(named_plugins(given.overrides))
-    if not given.help and any(override.startswith("study=") for override in given.overrides):
+    studied = not given.help and any(override.startswith("study=") for override in given.overrides)
+    sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    check_engines(given.overrides, several=studied or sweep)
+    if studied:
+        if any(override.startswith(("hydra/launcher=", "hydra/sweeper=")) for override in given.overrides):
+            raise InputError("a study trains its runs one by one: the same command in several terminals shares them")
         study(given.overrides)
         return
-    checked = not (given.help or given.hydra_help or given.shell_completion)
+    asked = given.help or given.hydra_help or given.shell_completion or given.cfg or given.info  # runs nothing
     # Another primary config than ours: Hydra knows it, and ddp starts its processes so.
-    checked &= not (given.config_path or given.config_name)
-    if checked:
-        sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    if not (given.help or given.hydra_help or given.shell_completion or given.config_path or given.config_name):
         check_overrides(given.overrides, sweep, values=not given.cfg and not given.info)
         if runs.main_process():
             refuse_used(given.overrides)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them its way
     try:
-        hydra.main(version_base="1.3", config_path=str(search.conf_dir()), config_name="train")(job)()
+        if asked:
+            hydra.main(version_base="1.3", config_path=str(search.conf_dir()), config_name="train")(job)()
+            return
+        returned = run_hydra(job, given.overrides, sweep, given.config_path, given.config_name)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error.__cause__ or error)) from error
-    if mistakes:
-        raise mistakes[0]
-    if failures:
-        print(f"error: failed runs: {len(failures)}; see train.log in the directory of each", file=sys.stderr)
-        sys.exit(min(failures))
+    failed = [value for value in returned if isinstance(value, Failure)]
+    if failed and not sweep and failed[0].code == 2:
+        raise InputError(failed[0].sentence)
+    if failed:
+        print(f"error: failed runs: {len(failed)}; see train.log in the directory of each", file=sys.stderr)
+        sys.exit(min(failure.code for failure in failed))
 
 
 def study(arguments: list[str]) -> None:

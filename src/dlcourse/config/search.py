@@ -44,7 +44,7 @@ def groups() -> dict[str, list[str]]:
     for top in search_path():
         for path in sorted(top.glob("*/**/*.yaml")):
             group, *name = path.relative_to(top).with_suffix("").parts
-            if group != "study":  # those are not Hydra's: dlcourse.studies reads them
+            if group not in ("study", "hydra"):  # those dlcourse.studies reads, and Hydra itself
                 choices.setdefault(group, []).append("/".join(name))
     return {group: list(dict.fromkeys(names)) for group, names in choices.items()}
 

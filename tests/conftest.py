@@ -73,3 +73,22 @@ def train(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[...
         return folder
 
     return trained
+
+
+@pytest.fixture
+def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No download, no data of this machine, a cache of one's own."""
+    monkeypatch.setenv("DLCOURSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("DLCOURSE_OFFLINE", "1")
+    monkeypatch.delenv("DLCOURSE_DATA", raising=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of one's own, no data of this machine, no downloads but those that a test offers."""
+    monkeypatch.setenv("DLCOURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLCOURSE_OFFLINE", "1")
+    monkeypatch.delenv("DLCOURSE_DATA", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path

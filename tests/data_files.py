@@ -1,15 +1,43 @@
 """Tiny raw files in the forms of the published ones, for the tests of the readers."""
 
 import gzip
+import os
 import pickle
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
 from dlcourse.data.readers import cifar10, flowers17, nist36, sun
+from dlcourse.data.tensors import Splits, Store, Tensors
+
+REAL = Path(os.environ.get("DLCOURSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+def real(folder: str) -> pytest.MarkDecorator:
+    """Skips a test where the real files aren't."""
+    there = (REAL / folder).is_dir()
+    return pytest.mark.skipif(not there, reason=f"no {folder} in {REAL}: set DLCOURSE_DATA to a folder of real data")
+
+
+def tensors(store: Store | None) -> Tensors:
+    assert isinstance(store, Tensors) and store.x.is_contiguous()
+    return store
+
+
+def counts(splits: Splits) -> list[list[int]]:
+    stores = [store for store in (splits.train, splits.val, splits.test) if store is not None]
+    return [torch.bincount(store.y, minlength=len(splits.classes)).tolist() for store in stores]
+
+
+def nearest_mean_accuracy(train: Tensors, test: Tensors) -> float:
+    """The accuracy of the simplest classifier there is: the class with the nearest mean image."""
+    means = torch.stack([train.x[train.y == label].float().mean(0).flatten() for label in train.y.unique()])
+    return float((torch.cdist(test.x.float().flatten(1), means).argmin(1) == test.y).float().mean())
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -128,3 +156,12 @@ def write_sun(root: Path, train: int = 3, test: int = 2) -> None:
             lines[f"{part}_labels.txt"].append(str(label))
     for name, content in lines.items():
         (root / name).write_text("\n".join(content) + "\n")
+
+
+def same(a: Splits, b: Splits) -> bool:
+    assert isinstance(a.train, Tensors) and isinstance(b.train, Tensors)
+    return torch.equal(a.train.x, b.train.x) and torch.equal(a.test.y, b.test.y) and a.provenance == b.provenance
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []

@@ -8,16 +8,7 @@ from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data.listing import is_photo, listing_hash
 from dlcourse.data.photos import check_photos
 from dlcourse.data.raw import DamagedFileError, Options, Source, fetch, hash_file, is_published
-from dlcourse.data.sources import (
-    SOURCES,
-    absent,
-    download_folder,
-    fetch_hint,
-    lookup,
-    prepared_file,
-    raw_files,
-    search_path,
-)
+from dlcourse.data.sources import SOURCES, absent, download_folder, lookup, prepared_file, raw_files, search_path
 
 USAGE = f"""
 python -m dlcourse.data list [NAME] [data.root=DIR]
@@ -40,7 +31,10 @@ def main(argv: list[str]) -> None:
         hint = did_you_mean(command, commands)
         raise InputError(f"the command {command!r} is not one of {or_list(list(commands))}{hint}")
     if name is not None:
-        commands[command](lookup(name), root)
+        entry = lookup(name)
+        if entry.drawn and command != "list":
+            raise InputError(f"{name} has no files: it is drawn by the course's rule")
+        commands[command](entry, root)
     elif command == "list":
         list_sources(root)
     else:
@@ -52,15 +46,10 @@ def main(argv: list[str]) -> None:
 
 def list_sources(root: Path | None) -> None:
     """A table of the data sets and what `load` would give now."""
-    rows = [COLUMNS, *(row(entry, root) for entry in SOURCES.values())]
+    rows = [COLUMNS, *((entry.name, entry.what, *state(entry, root), entry.licence) for entry in SOURCES.values())]
     widths = [max(len(cells[at]) for cells in rows) for at in range(len(COLUMNS))]
     for cells in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
-
-
-def row(entry: Source, root: Path | None) -> tuple[str, ...]:
-    now, where = state(entry, root)
-    return entry.name, entry.what, now, where, entry.licence
 
 
 def show(entry: Source, root: Path | None) -> None:
@@ -98,7 +87,6 @@ def state(entry: Source, root: Path | None) -> tuple[str, str]:
 
 def fetch_source(entry: Source, root: Path | None) -> None:
     """Downloads what is missing; nothing if the data set is there in another form."""
-    check_files(entry)
     if not entry.files:
         raise InputError(f"{entry.name} has no download: put {entry.expects} in a folder and give data.root=DIR")
     places = [root] if root is not None else search_path(entry, None)
@@ -115,13 +103,12 @@ def verify_source(entry: Source, root: Path | None) -> None:
 
     Raises DamagedFileError if one is damaged; where several are, those before the last are printed as errors too.
     """
-    check_files(entry)
     places = search_path(entry, root)
     if not places:
         raise InputError(f"{entry.name} needs data.root=DIR, a folder of {entry.expects}")
     place = next((place for place in places if raw_files(entry, place)), None)
     if place is None:
-        raise InputError(f"{absent(entry, places[0])}: it should hold {entry.expects}{fetch_hint(entry, places[0])}")
+        raise absent(entry, places[0])
     files = raw_files(entry, place)
     photos = {path: None for path in files if is_photo(path.name)}  # an ordered set
     hashes, errors = check_photos(list(photos))
@@ -135,18 +122,12 @@ def verify_source(entry: Source, root: Path | None) -> None:
         if path not in photos:
             print(f"{hash_file(path)}  {'DAMAGED' if path in bad else grade(entry, path)}  {path}")
     if photos:
-        lines = [f"{path.relative_to(place).as_posix()} {sha}" for path, sha in zip(photos, hashes, strict=True)]
         word = "DAMAGED" if bad & photos.keys() else "UNKNOWN"
-        print(f"{listing_hash(lines)}  {word}  {place} ({len(photos)} photos)")
+        print(f"{listing_hash(place, photos, hashes)}  {word}  {place} ({len(photos)} photos)")
     for damage in errors[:-1]:
         print(f"error: {damage}", file=sys.stderr)
     if errors:
         raise errors[-1]
-
-
-def check_files(entry: Source) -> None:
-    if entry.drawn:
-        raise InputError(f"{entry.name} has no files: it is drawn by the course's rule")
 
 
 def grade(entry: Source, path: Path) -> str:

@@ -67,14 +67,8 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
     tensors = {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)}
     if len(tensors) < sum(store is not None for store in stores.values()):
         return  # photos that don't fit in memory are not cached
-    saved = {
-        "fingerprint": fingerprint,
-        "verified": verified,
-        "splits": tensors,
-        "classes": list(splits.classes),
-        "provenance": asdict(splits.provenance),
-    }
-    save(path, saved)
+    about = {"classes": list(splits.classes), "provenance": asdict(splits.provenance)}
+    save(path, {"fingerprint": fingerprint, "verified": verified, "splits": tensors, **about})
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], T]) -> T | None:

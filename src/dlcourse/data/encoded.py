@@ -1,29 +1,23 @@
 """Codes: what a fixed function gives for each example, computed once and kept on disk like any prepared data."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dlcourse.data.cache import cache_file, read, save
+from dlcourse.data.tensors import Examples
 
 log = logging.getLogger(__name__)
 
 BATCH = 100  # examples that are encoded at a time
 
 
-class Indexed(Protocol):
-    """Examples that are taken by number, a batch at a time."""
-
-    def __len__(self) -> int: ...
-
-    def __getitems__(self, batch: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
+@dataclass(eq=False)
 class Encoder:
     """A function of stored examples (uint8 [B, C, H, W], as their store has them) that gives codes, float32 [B, ...].
 
@@ -32,19 +26,14 @@ class Encoder:
     config_hash: of the run that it comes from, if any.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Tensor], Tensor],
-        words: str,
-        mark: str,
-        files: Mapping[str, str] | None = None,
-        comparable: bool = True,
-        config_hash: str | None = None,
-    ) -> None:
-        self.function, self.words, self.mark = function, words, mark
-        self.files, self.comparable, self.config_hash = dict(files or {}), comparable, config_hash
+    function: Callable[[Tensor], Tensor]
+    words: str
+    mark: str
+    files: dict[str, str] = field(default_factory=dict)
+    comparable: bool = True
+    config_hash: str | None = None
 
-    def fit(self, train: Indexed) -> None:
+    def fit(self, train: Examples) -> None:
         """Learn what has to be learnt of the training examples, and of no others. Most encoders are trained already."""
 
     def save(self, path: Path) -> None:
@@ -55,7 +44,7 @@ class Encoder:
         return self.function(x)
 
 
-def encoded(examples: Indexed, encoder: Encoder, *key: object) -> Tensor:
+def encoded(examples: Examples, encoder: Encoder, *key: object) -> Tensor:
     """The codes of examples, from the cache where they are there. `key`: what differs where the examples do."""
     path = cache_file("codes", encoder.mark, *key)
     codes: Tensor | None = read(path, itemgetter("codes"))

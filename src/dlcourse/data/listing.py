@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from dlcourse.core.errors import InputError
@@ -30,9 +30,10 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def listing_hash(lines: Sequence[str]) -> str:
-    """The sha256 of a folder's listing, which stands for hundreds of files in a provenance."""
-    return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
+def listing_hash(root: Path, paths: Iterable[Path], marks: Iterable[object]) -> str:
+    """The sha256 of a folder's listing, a line a file: its path under `root` and its hash or size."""
+    lines = sorted(f"{path.relative_to(root).as_posix()} {mark}\n" for path, mark in zip(paths, marks, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -16,11 +16,10 @@ from dlcourse.core.errors import InputError, or_list
 from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.augment import build_augment
 from dlcourse.data.encoded import Encoder, encoded
-from dlcourse.data.examples import Examples, channel_statistics
 from dlcourse.data.order import Batches, Chunk, Chunks
 from dlcourse.data.sources import load
 from dlcourse.data.splitting import SPLITS, Division
-from dlcourse.data.tensors import Provenance, Tensors
+from dlcourse.data.tensors import Examples, Provenance, Tensors, channel_statistics
 
 BLOCK = 1 << 20  # bytes of float32 that small training batches are gathered to
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -294,7 +293,7 @@ class DataModule(L.LightningDataModule):
         return DataLoader(
             examples,  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]
-            collate_fn=_as_it_is,
+            collate_fn=tuple,  # as it is
             num_workers=workers,
             persistent_workers=workers > 0,
             generator=Generator(),  # else each epoch draws a number from torch's own, which resuming would miss
@@ -308,10 +307,6 @@ class DataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> "DataLoader[Any] | Chunks":
         return self.loader(self.tested)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _free(device: torch.device) -> int:

@@ -51,7 +51,7 @@ def not_an_image(path: Path, error: Exception) -> DamagedFileError:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, channels: int, threads: int, read: Callable[[Path], bytes] = Path.read_bytes
+    paths: Sequence[Path], size: int, channels: int, read: Callable[[Path], bytes] = Path.read_bytes
 ) -> tuple[np.ndarray, list[str]]:
     """Image files as uint8 [N, channels, size, size], and their sha256s; the first bad one raises."""
     pixels = np.empty((len(paths), channels, size, size), np.uint8)
@@ -64,7 +64,7 @@ def decode_all(
             hashes.append(hashlib.sha256(data).hexdigest())
         return hashes
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor() as pool:
         try:
             hashes = [sha for part in pool.map(some, range(0, len(paths), 64)) for sha in part]
         except BaseException:
@@ -73,31 +73,18 @@ def decode_all(
     return pixels, hashes
 
 
-def check_headers(paths: Sequence[Path], threads: int) -> None:
-    """Raises DamagedFileError for the first file whose header isn't an image's."""
+def shorter_sides(paths: Sequence[Path]) -> list[int]:
+    """Each photo's shorter side in pixels, from its header alone; the first file that isn't an image's raises."""
 
-    def one(path: Path) -> None:
+    def one(path: Path) -> int:
         try:
-            with Image.open(path):
-                pass
+            with Image.open(path) as image:
+                return min(image.size)
         except Exception as error:
             raise not_an_image(path, error) from error
 
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(one, paths):
-            pass
-
-
-def shorter_sides(paths: Sequence[Path]) -> list[int]:
-    """Each photo's shorter side in pixels, from its header alone; the first file that isn't an image's raises."""
-    sides = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except Exception as error:  # Pillow's decoders raise nearly anything
-            raise not_an_image(path, error) from error
-    return sides
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, paths))
 
 
 @dataclass(frozen=True)

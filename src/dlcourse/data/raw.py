@@ -5,14 +5,16 @@ import hashlib
 import logging
 import socket
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,10 +45,15 @@ class File:
     bytes: int | None = None
     md5: str | None = None
 
+    @property
+    def hash(self) -> tuple[str, str | None]:
+        """The kind of hash that is known, and its hex digest; None where none is."""
+        return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
+
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader is asked for. size (pixels) and channels concern photos, which `threads` threads decode.
+    """What a reader is asked for. size (pixels) and channels concern photos.
 
     draw, function, noise concern data sets that are drawn: which draw, of which function, and the targets' noise.
     extra: data.options, for a reader of one's own.
@@ -55,7 +62,6 @@ class Options:
     size: int = 0
     channels: int = 3
     verify: bool = True
-    threads: int = 1
     draw: int = 0
     function: str = "linear"
     noise: float = 0.01
@@ -88,7 +94,7 @@ class Source:
     read: turns those files into a Reading; raises DamagedFileError.
     files: what is downloaded. known: other published files with a known hash.
     folders: the names its folder may have under $DLCOURSE_DATA; a download goes to the first.
-    stand_in: what is used when the data set is not available; stand_in_files: what that is made from.
+    stand_in: what is used when the data set is not available; stand_in_files: what that is made from, if not drawn.
     size: the default side of decoded photos, in pixels; None where the images have a fixed size.
     drawn: it has no files, `read` draws it by a rule.
     """
@@ -105,7 +111,7 @@ class Source:
     known: tuple[File, ...] = ()
     folders: tuple[str, ...] = ()
     stand_in: Callable[[Options], Reading] | None = None
-    stand_in_files: Callable[[], list[Path]] = list
+    stand_in_files: Callable[[], list[Path]] | None = None
     size: int | None = None
     drawn: bool = False
 
@@ -117,13 +123,8 @@ class DamagedFileError(InputError):
     """
 
     def __init__(self, problem: str, path: Path | None = None) -> None:
-        super().__init__(f"{path} {problem}" if path else last_message(problem))
+        super().__init__(f"{path} {problem}" if path else problem.rpartition("DamagedFileError: ")[2].strip())
         self.path = path
-
-
-def last_message(text: str) -> str:
-    """What a printed traceback that ends in a DamagedFileError says; any other text as it is."""
-    return text.rpartition(f"{DamagedFileError.__name__}: ")[2].strip()
 
 
 class DownloadError(InputError):
@@ -140,6 +141,16 @@ def damaged(path: Path, why: str, expected: str | None = None, found: str | None
 # ---------------------------------------------------------------------------------------- the files' content
 
 
+def complete(folders: Iterable[Path], names: Sequence[str], endings: Sequence[str] = ("",)) -> list[Path]:
+    """The files of these names in the first folder that has all of them, each with the first ending there is."""
+    for folder in folders:
+        possible = [[folder / f"{name}{ending}" for ending in endings] for name in names]
+        found = [path for paths in possible for path in [path for path in paths if path.is_file()][:1]]
+        if len(found) == len(names):
+            return found
+    return []
+
+
 def is_packed(name: str) -> bool:
     """Whether a file is hashed by its unpacked content: a plain .gz is, a .tar.gz is not."""
     return name.endswith(".gz") and not name.endswith(".tar.gz")
@@ -147,47 +158,57 @@ def is_packed(name: str) -> bool:
 
 def content(path: Path, expected: str | None = None) -> bytearray:
     """A file's content, unpacked if it is a plain .gz; the error for a damaged one names the sha256 `expected`."""
-    data = bytearray()  # writable, so that arrays and tensors can use it without a copy
     try:
         with gzip.open(path) if is_packed(path.name) else path.open("rb") as file:
-            while block := file.read(CHUNK):
-                data += block
+            return bytearray(file.read())  # writable, so that arrays and tensors can use it without a copy
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise damaged(path, str(error), expected) from error
-    return data
 
 
-def hash_file(path: Path, kind: str = "sha256", packed: bool | None = None) -> str:
-    """The hex digest of a file, or of its content if it is packed; of the file if it can't be unpacked."""
-    packed = is_packed(path.name) if packed is None else packed
-    digest = hashlib.new(kind)
+def unpack(path: Path, wanted: Callable[[str], object], expected: str | None = None) -> dict[str, bytes]:
+    """The files in a .zip or .tar.gz whose names, without their folders, are `wanted`: their content by path."""
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as zipped:
+                return {name: zipped.read(name) for name in zipped.namelist() if wanted(PurePosixPath(name).name)}
+        with tarfile.open(path, "r:gz") as packed:
+            chosen = (m for m in packed if m.isfile() and wanted(PurePosixPath(m.name).name))
+            return {member.name: file.read() for member in chosen if (file := packed.extractfile(member))}
+    except zipfile.BadZipFile as error:
+        raise damaged(path, str(error), expected) from error
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}", expected) from error
+
+
+def hash_file(path: Path, kind: str = "sha256", packed: bool = True) -> str:
+    """The hex digest of a file, or of its content if it is packed; of the file if it can't be unpacked."""
+    try:
+        with gzip.open(path) if packed and is_packed(path.name) else path.open("rb") as file:
+            return hashlib.file_digest(file, kind).hexdigest()
     except (gzip.BadGzipFile, EOFError, zlib.error):
         return hash_file(path, kind, packed=False)
-    return digest.hexdigest()
 
 
 def is_published(path: Path, file: File) -> bool | None:
     """Whether the file at `path` is the published one; None where no hash is known."""
-    packed = is_packed(path.name)
-    if file.sha256:
-        return hash_file(path, packed=packed) == file.sha256
-    return hash_file(path, "md5", packed) == file.md5 if file.md5 else None
+    kind, expected = file.hash
+    return hash_file(path, kind) == expected if expected else None
 
 
 def stratified(y: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
     """Indices of y [N] in parts of the given shares, of each class alike; ascending, the same for the same seed."""
-    rng = np.random.default_rng(seed)
     bounds = np.cumsum(shares[:-1])
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
-    for label in np.unique(y):
-        members = rng.permutation(np.flatnonzero(y == label))
-        for part, chosen in zip(parts, np.split(members, np.rint(bounds * len(members)).astype(int)), strict=True):
-            part.append(chosen)
-    return [np.sort(np.concatenate(part)) for part in parts]
+    return cut_classes(y, lambda n: np.rint(bounds * n).astype(int), np.random.default_rng(seed))
+
+
+def cut_classes(y: np.ndarray, bounds: Callable[[int], Any], rng: np.random.Generator) -> list[np.ndarray]:
+    """Indices of y [N] in parts, ascending: each class, shuffled, is cut at `bounds(its size)`.
+
+    Examples with a negative label are in none.
+    """
+    classes = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y[y >= 0])]
+    cut = (np.split(members, bounds(len(members))) for members in classes)
+    return [np.sort(np.concatenate(part)) for part in zip(*cut, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------- downloads
@@ -226,7 +247,10 @@ def download(file: File, path: Path) -> str:
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with response, tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as to:
+        with (
+            response,
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=f"-{file.name}", delete=False) as to,
+        ):
             part = Path(to.name)
             got = 0
             while block := read_block(response.read, file.url):
@@ -237,15 +261,12 @@ def download(file: File, path: Path) -> str:
                     print(f"\r{file.name} {got / expected:4.0%}", end=end, file=sys.stderr, flush=True)
         if 0 <= expected != got:
             raise DownloadError(f"{file.url} was cut off ({got} of {expected} bytes)")
-        packed = is_packed(file.name)
-        found = hash_file(part, packed=packed)
-        if file.sha256 and found != file.sha256:
-            raise DownloadError(f"{file.url} is another file (expected sha256 {file.sha256}, found {found})")
-        if not file.sha256 and file.md5 and (md5 := hash_file(part, "md5", packed)) != file.md5:
-            raise DownloadError(f"{file.url} is another file (expected md5 {file.md5}, found {md5})")
+        kind, known = file.hash
+        if known and (found := hash_file(part, kind)) != known:
+            raise DownloadError(f"{file.url} is another file (expected {kind} {known}, found {found})")
         part.chmod(0o644)  # a temporary file is private; a data folder is often shared
         part.replace(path)
-        return found
+        return hash_file(path)
     except OSError as error:
         raise InputError(
             f"{file.name} can't be written to {path.parent} ({error.strerror or error}): make room or give "

@@ -11,9 +11,10 @@ import torch
 
 from dlcourse.config.plugins import find_object
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
+from dlcourse.data import synthetic
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
 from dlcourse.data.listing import listing_hash
-from dlcourse.data.photos import PhotoStore, check_headers, decode_all
+from dlcourse.data.photos import PhotoStore, decode_all, shorter_sides
 from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
 from dlcourse.data.readers import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
 from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
@@ -61,8 +62,7 @@ def load(
     if channels not in (1, 3):
         raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB)")
     side, depth = (size or entry.size or 0, channels) if entry.size else (0, 0)
-    options = Options(side, depth, verify, os.cpu_count() or 1, draw, function, noise, extra or {})
-
+    options = Options(side, depth, verify, draw, function, noise, extra or {})
     if entry.drawn:
         if root is not None:
             raise InputError(f"data.root={root}: {name} has no files, it is drawn by a rule")
@@ -74,7 +74,7 @@ def load(
     if splits is not None:
         return splits
     if root is not None:
-        raise InputError(f"{absent(entry, roots[0])}: it should hold {entry.expects}{fetch_hint(entry, root)}")
+        raise absent(entry, roots[0])
     try:
         offer_download(entry)
         target = download_folder(entry)
@@ -132,23 +132,20 @@ def prepared_file(entry: Source, root: Path, options: Options) -> Path:
 def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
     """The data set from the first root that holds it or from which it was prepared before; else None."""
     for root in (root.resolve() for root in roots):
-        prepared = prepared_file(entry, root, options)
-        files = raw_files(entry, root)
+        prepared, files = prepared_file(entry, root, options), raw_files(entry, root)
         try:
             mark = fingerprint(files) if files else None
             splits = load_prepared(prepared, mark, options.verify)
-            if splits is not None:
-                if not files:
-                    log.warning(
-                        "%s: its raw files are gone from %s; using the data prepared from them before", entry.name, root
-                    )
-                return splits
-            if mark is not None:
+            if splits is None and mark is not None:
                 splits = assemble(entry, entry.read(root, files, options), options, memory_limit, root)
                 save_prepared(prepared, splits, mark, options.verify)
-                return splits
+            elif splits is not None and mark is None:
+                gone = "%s: its raw files are gone from %s; using the data prepared from them before"
+                log.warning(gone, entry.name, root)
         except OSError as error:
             raise unreadable(root, error) from error
+        if splits is not None:
+            return splits
     return None
 
 
@@ -162,51 +159,40 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
     photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
     streamed = len(photos) * options.channels * options.size**2 > memory_limit
     stores: dict[str, Store] = {}
-    lines = []
+    marks: list[object] = []  # a hash or size for each photo
     if streamed:
-        check_headers(photos, options.threads)
+        shorter_sides(photos)  # raises for a file that isn't an image
         log.warning("%s: %d photos exceed data.memory_limit, so they are read on demand", entry.name, len(photos))
     for name, (x, labels) in parts.items():
         y = torch.from_numpy(labels)
-        if isinstance(x, np.ndarray):
-            try:
-                stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
-            except (ValueError, TypeError) as error:  # of a reader of one's own
-                raise InputError(f"{entry.name}: its reader gives {first_line(error)}") from error
-        elif streamed:
-            lines += [f"{path.relative_to(root or '/').as_posix()} {path.stat().st_size}" for path in x]
+        if streamed and not isinstance(x, np.ndarray):
+            marks += [path.stat().st_size for path in x]
             stores[name] = PhotoStore([str(path) for path in x], y, options.size, options.channels)
-        else:
-            pixels, hashes = decode_all(x, options.size, options.channels, options.threads)
-            lines += [f"{path.relative_to(root or '/').as_posix()} {sha}" for path, sha in zip(x, hashes, strict=True)]
-            stores[name] = Tensors(torch.from_numpy(pixels), y)
+            continue
+        if not isinstance(x, np.ndarray):
+            x, hashes = decode_all(x, options.size, options.channels)
+            marks += hashes
+        try:
+            stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
+        except (ValueError, TypeError) as error:  # of a reader of one's own
+            raise InputError(f"{entry.name}: its reader gives {first_line(error)}") from error
     files = dict(reading.files)
-    if lines:
-        files[f"listing of {len(lines)} photos"] = listing_hash(lines)
+    if photos:
+        files[f"listing of {len(photos)} photos"] = listing_hash(root or Path("/"), photos, marks)
     real = entry.drawn or root is not None
-    provenance = Provenance(
-        name=entry.name,
-        source="real" if real else "stand-in",
-        comparable=reading.comparable and real,
-        detail=reading.detail,
-        root=str(root) if root else None,
-        files=files,
-    )
+    comparable, where = reading.comparable and real, str(root) if root else None
+    source = "real" if real else "stand-in"
+    provenance = Provenance(entry.name, source, comparable, reading.detail, where, files)
     return Splits(stores["train"], stores.get("val"), stores["test"], list(reading.classes), provenance)
 
 
-def absent(entry: Source, root: Path) -> str:
-    """Why there is no such data under a root."""
-    if not root.exists():
-        return f"there is no folder {root}"
+def absent(entry: Source, root: Path) -> InputError:
+    """The error for a root without such data."""
+    why = f"{root} holds no {'class folders of images' if entry.name == 'folder' else entry.name}"
     if not root.is_dir():
-        return f"{root} is not a folder"
-    return f"{root} holds no {'class folders of images' if entry.name == 'folder' else entry.name}"
-
-
-def fetch_hint(entry: Source, root: str | Path) -> str:
-    """How to download a data set to a root, if it has a download."""
-    return f" (python -m dlcourse.data fetch {entry.name} data.root={root} downloads it)" if entry.files else ""
+        why = f"{root} is not a folder" if root.exists() else f"there is no folder {root}"
+    hint = f" (python -m dlcourse.data fetch {entry.name} data.root={root} downloads it)" if entry.files else ""
+    return InputError(f"{why}: it should hold {entry.expects}{hint}")
 
 
 # -------------------------------------------------------------------------------------------------- download
@@ -240,7 +226,7 @@ def stand_in(entry: Source, options: Options, why: str) -> Splits:
     if entry.stand_in is None:
         raise InputError(f"{entry.name} has no stand-in: give data.root=DIR, a folder of {entry.expects}")
     prepared = cache_file(entry.name, "stand-in", options.size, options.channels)
-    mark = fingerprint(entry.stand_in_files())
+    mark = fingerprint(entry.stand_in_files() if entry.stand_in_files else [Path(synthetic.__file__)])
     splits = load_prepared(prepared, mark, True)
     if splits is None:
         splits = assemble(entry, entry.stand_in(options), options, float("inf"), None)

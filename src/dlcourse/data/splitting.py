@@ -9,8 +9,7 @@ from torch import Generator, Tensor
 
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.core.seeds import mix_seeds
-from dlcourse.data.examples import Examples
-from dlcourse.data.tensors import Splits, Store
+from dlcourse.data.tensors import Examples, Splits, Store
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,6 @@ FONTS = (
 )
 
 
-def made_from() -> list[Path]:
-    """This file: a prepared stand-in is drawn again when the code changes."""
-    return [Path(__file__)]
-
-
 # ---------------------------------------------------------------------------------------------------- NIST36
 
 
@@ -44,15 +39,9 @@ def glyphs(classes: list[str], counts: tuple[int, int, int]) -> Reading:
     for count in counts:
         x = np.stack([warp(letters[rng.integers(len(letters))], rng) for letters in drawn for _ in range(count)])
         parts.append((x[:, None], np.repeat(np.arange(len(classes)), count)))
-    return Reading(
-        train=parts[0],
-        val=parts[1],
-        test=parts[2],
-        classes=classes,
-        comparable=False,
-        detail="letters and digits drawn with matplotlib's fonts and warped, "
-        f"{'/'.join(map(str, counts))} per class: not handwriting",
-    )
+    train, val, test = parts
+    detail = f"letters and digits drawn with matplotlib's fonts and warped, {'/'.join(map(str, counts))} per class"
+    return Reading(train, val, test, classes, False, f"{detail}: not handwriting")
 
 
 def draw_glyph(font: ImageFont.FreeTypeFont, letter: str) -> Image.Image:
@@ -98,14 +87,9 @@ def textures(classes: list[str], size: int, channels: int, counts: tuple[int, in
         for label in range(len(classes)):
             x[label * count : (label + 1) * count] = draw_class(label, len(classes), count, size, channels, rng)
         parts.append((x, np.repeat(np.arange(len(classes)), count)))
-    return Reading(
-        train=parts[0],
-        val=parts[1],
-        test=parts[2],
-        classes=classes,
-        comparable=False,
-        detail=f"drawn textures and shapes, {'/'.join(map(str, counts))} per class: only the form of the data set",
-    )
+    train, val, test = parts
+    detail = f"drawn textures and shapes, {'/'.join(map(str, counts))} per class: only the form of the data set"
+    return Reading(train, val, test, classes, False, detail)
 
 
 def draw_class(label: int, classes: int, n: int, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:

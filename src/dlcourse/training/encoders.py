@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from dlcourse import runs
 from dlcourse.config.identity import config_hash
 from dlcourse.core.errors import InputError
-from dlcourse.data.encoded import Encoder, Indexed
+from dlcourse.data.encoded import Encoder
 from dlcourse.data.module import DataModule
 from dlcourse.data.splitting import SPLITS
-from dlcourse.data.tensors import Tensors
+from dlcourse.data.tensors import Examples, Tensors
 from dlcourse.nets import Autoencoder, Pretrained, find_weights, read_weights
 from dlcourse.runs import find_encoder_run
 from dlcourse.tasks import Finetune, Task
@@ -115,7 +115,7 @@ class PCA(Encoder):
             self.learnt = read_weights(run / FITTED)
             self.mark = tensors_hash(self.learnt.values())
 
-    def fit(self, train: Indexed) -> None:
+    def fit(self, train: Examples) -> None:
         if self.learnt:
             return
         from sklearn import decomposition  # here, because it takes a second to import

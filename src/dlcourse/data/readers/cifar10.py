@@ -1,15 +1,9 @@
 """CIFAR-10: 50,000 + 10,000 colour photos of 32×32 pixels, in batches (pickled or binary) or as image files."""
 
-import hashlib
 import io
 import pickle
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +11,7 @@ import numpy as np
 from dlcourse.data import synthetic
 from dlcourse.data.listing import is_photo, list_photos, listing_hash
 from dlcourse.data.photos import decode_all
-from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
+from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, complete, damaged, hash_file, unpack
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 Batch = tuple[np.ndarray, np.ndarray]
@@ -42,14 +36,10 @@ def find(root: Path) -> list[Path]:
     """The archive; else its batches; the binary batches; train.zip and test.zip; or train/ and test/."""
     if (root / ARCHIVE.name).is_file():
         return [root / ARCHIVE.name]
-    for folder in ("cifar-10-batches-py", "cifar-10-batches-bin", "."):
-        for suffix in ("", ".bin"):
-            batches = [root / folder / f"{file.name}{suffix}" for file in BATCHES]
-            if all(path.is_file() for path in batches):
-                return batches
-    zips = [root / "train.zip", root / "test.zip"]
-    if all(path.is_file() for path in zips):
-        return zips
+    folders = [root / "cifar-10-batches-py", root / "cifar-10-batches-bin", root]
+    found = complete(folders, [file.name for file in BATCHES], ("", ".bin"))
+    if found := found or complete([root], ["train.zip", "test.zip"]):
+        return found
     trees = [list_photos(root / part) for part in ("train", "test")]
     return [*trees[0], *trees[1]] if all(trees) else []
 
@@ -57,44 +47,26 @@ def find(root: Path) -> list[Path]:
 def read(root: Path, files: list[Path], options: Options) -> Reading:
     """Comparable only if read from the published archive or its batches, recognised by their hashes."""
     first = files[0]
-    if is_photo(first.name):
-        return read_trees(root, files, options)
-    if first.suffix == ".zip":
-        return read_zips(files, options)
+    if is_photo(first.name) or first.suffix == ".zip":
+        return read_images(root, files, options)
     if first.suffix == ".bin":
         return reading([read_binary(path) for path in files], False, "CIFAR-10's binary batches, not checked", files)
     if first.name == ARCHIVE.name:
         return read_archive(first, options)
     parts, published = [], True
     for path, file in zip(files, BATCHES, strict=True):
-        data = path.read_bytes()
-        if (md5 := hashlib.md5(data, usedforsecurity=False).hexdigest()) != file.md5:
+        if (md5 := hash_file(path, "md5")) != file.md5:
             published = False
             if options.verify:
                 raise damaged(path, f"its md5 is {md5}, CIFAR-10's is {file.md5}; data.verify=false accepts it")
-        parts.append(parse_batch(path, data))
+        parts.append(parse_batch(path, path.read_bytes()))
     return reading(parts, published, "CIFAR-10's own batches" if published else "batches in CIFAR-10's form", files)
 
 
 def reading(parts: list[Batch], comparable: bool, detail: str, files: list[Path]) -> Reading:
     """All batches but the last, concatenated, for training; the last for testing."""
-    *train, test = parts
-    parts.clear()  # each is freed once it is copied, so that memory never holds two of everything
-    y = np.concatenate([labels for _, labels in train])
-    x, start = np.empty((len(y), 3, 32, 32), np.uint8), 0
-    while train:
-        pixels, labels = train.pop(0)
-        x[start : start + len(labels)] = pixels
-        start += len(labels)
-    return Reading(
-        train=(x, y),
-        val=None,
-        test=test,
-        classes=CLASSES,
-        comparable=comparable,
-        detail=detail,
-        files={path.name: hash_file(path) for path in files},
-    )
+    x, y = (np.concatenate(arrays) for arrays in zip(*parts[:-1], strict=True))
+    return Reading((x, y), None, parts[-1], CLASSES, comparable, detail, {path.name: hash_file(path) for path in files})
 
 
 # --------------------------------------------------------------------------------------------------- batches
@@ -144,89 +116,43 @@ def check_batch(x: np.ndarray, y: np.ndarray) -> Batch:
 
 
 def read_archive(path: Path, options: Options) -> Reading:
-    found = hash_file(path)
-    published = found == ARCHIVE.sha256
+    published = hash_file(path) == ARCHIVE.sha256
     if not published and options.verify:
-        raise damaged(path, "it is not CIFAR-10's archive; data.verify=false accepts it", ARCHIVE.sha256, found)
-    batches = {}
+        raise damaged(path, "it is not CIFAR-10's archive; data.verify=false accepts it", ARCHIVE.sha256)
+    names = [file.name for file in BATCHES]
+    packed = {PurePosixPath(name).name: data for name, data in unpack(path, names.__contains__, ARCHIVE.sha256).items()}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                if member.isfile() and name in {file.name for file in BATCHES}:
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    batches[name] = parse_batch(path, file.read())
-        parts = [batches[file.name] for file in BATCHES]
-    except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}", ARCHIVE.sha256, found) from error
+        parts = [parse_batch(path, packed[name]) for name in names]
+    except KeyError as error:
+        raise damaged(path, f"KeyError: {error}", ARCHIVE.sha256) from error
     return reading(parts, published, "CIFAR-10's own archive" if published else "an archive in CIFAR-10's form", [path])
 
 
-# ----------------------------------------------------------------------------------------------- image files
-
-
-def read_zips(files: list[Path], options: Options) -> Reading:
-    """train.zip and test.zip of `<class>/<name>.jpg` or .png, in any folder."""
-    with ExitStack() as stack:
-        parts, hashes = [], {}
-        for path in files:
-            try:
-                archive = stack.enter_context(zipfile.ZipFile(path))
-            except zipfile.BadZipFile as error:
-                raise damaged(path, str(error)) from error
-            names = sorted(name for name in archive.namelist() if is_photo(PurePosixPath(name).name))
-            lock = Lock()  # only one thread at a time may read a ZipFile
-
-            def member(name: Path, archive: zipfile.ZipFile = archive, lock: Any = lock, path: Path = path) -> bytes:
-                try:
-                    with lock:
-                        return archive.read(name.relative_to(path).as_posix())
-                except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                    raise damaged(path, str(error)) from error
-
-            split, _ = decode_tree([path / name for name in names], path, options, member)
-            parts.append(split)
-            hashes[path.name] = hash_file(path)
-    return of_images(parts, hashes)
-
-
-def read_trees(root: Path, files: list[Path], options: Options) -> Reading:
-    """train/<class>/<name>.jpg or .png, and the same under test/."""
-    parts, hashes = [], {}
-    for part in ("train", "test"):
-        paths = [path for path in files if path.relative_to(root).parts[0] == part]
-        split, found = decode_tree(paths, root / part, options, Path.read_bytes)
-        parts.append(split)
-        hashes[f"{part}/ ({len(paths)} files)"] = listing_hash(
-            [f"{path.relative_to(root).as_posix()} {sha256}" for path, sha256 in zip(paths, found, strict=True)]
-        )
-    return of_images(parts, hashes)
-
-
-def decode_tree(
-    paths: list[Path], where: Path, options: Options, read: Callable[[Path], bytes]
-) -> tuple[Split, list[str]]:
-    """Image files, decoded, and the classes of the folders they are in; and the files' sha256s."""
-    names = [path.parent.name for path in paths]
-    if set(names) != set(CLASSES):
-        odd = sorted(set(names) ^ set(CLASSES))
-        raise DamagedFileError(f"should hold CIFAR-10's ten class folders, airplane to truck: check {odd[0]!r}", where)
-    x, hashes = decode_all(paths, 32, 3, options.threads, read)
-    return (x, np.array([CLASSES.index(name) for name in names], np.int64)), hashes
-
-
-def of_images(parts: list[Split], hashes: dict[str, str]) -> Reading:
+def read_images(root: Path, files: list[Path], options: Options) -> Reading:
+    """`<class>/<name>.jpg` or .png in train/ and test/, or in any folder of train.zip and test.zip."""
+    parts: list[Batch] = []
+    hashes: dict[str, str] = {}
+    for at, part in enumerate(("train", "test")):
+        top = root / part
+        read: Callable[[Path], bytes] = Path.read_bytes
+        if packed := files[0].suffix == ".zip":
+            top = files[at]
+            photos = {top / name: data for name, data in unpack(top, is_photo).items()}
+            paths, read = sorted(photos, key=str), photos.__getitem__
+        else:
+            paths = [path for path in files if path.is_relative_to(top)]
+        names = [path.parent.name for path in paths]
+        if set(names) != set(CLASSES):
+            odd = min(set(names) ^ set(CLASSES))
+            raise DamagedFileError(f"should hold CIFAR-10's ten class folders, airplane to truck: check {odd!r}", top)
+        x, found = decode_all(paths, 32, 3, read)
+        parts.append((x, np.array([CLASSES.index(name) for name in names], np.int64)))
+        listing = f"{part}/ ({len(paths)} files)"
+        hashes |= {top.name: hash_file(top)} if packed else {listing: listing_hash(root, paths, found)}
     train, test = parts
-    return Reading(
-        train=train,
-        val=None,
-        test=test,
-        classes=CLASSES,
-        comparable=False,
-        detail=f"image files ({len(train[1])}/{len(test[1])}), not the published arrays: JPEG is slightly lossy",
-        files=hashes,
-    )
+    sizes = f"{len(train[1])}/{len(test[1])}"
+    detail = f"image files ({sizes}), not the published arrays: JPEG is slightly lossy"
+    return Reading(train, None, test, CLASSES, False, detail, hashes)
 
 
 SOURCE = Source(
@@ -243,5 +169,4 @@ SOURCE = Source(
     known=BATCHES,
     folders=("cifar10", "cifar-10", "CIFAR10"),
     stand_in=lambda options: synthetic.textures(CLASSES, 32, 3, (400, 100, 100)),
-    stand_in_files=synthetic.made_from,
 )

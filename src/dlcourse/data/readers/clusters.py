@@ -33,7 +33,6 @@ SOURCE = Source(
     title="four clouds of points in the plane",
     what="40 / 40 / 40 of 2 numbers, 4 classes",
     licence="-",
-    homepage="",
     expects="none, it is drawn by the course's rule (data.draw)",
     find=lambda root: [],
     read=read,

@@ -1,14 +1,12 @@
 """flowers17: 17 kinds of flower, 80 photos each (VGG), with the second of its three published splits."""
 
-import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from dlcourse.data import synthetic
 from dlcourse.data.photos import decode_all, shorter_sides
-from dlcourse.data.raw import File, Options, Reading, Source, Split, damaged, hash_file, stratified
+from dlcourse.data.raw import File, Options, Reading, Source, Split, damaged, hash_file, stratified, unpack
 
 CLASSES = [
     *("daffodil", "snowdrop", "lily valley", "bluebell", "crocus", "iris", "tigerlily", "tulip", "fritillary"),
@@ -53,14 +51,12 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         photos, published = read_archive(rest[0], options.verify)
         origin = "the published archive" if published else "an archive in the published one's form"
         hashes[ARCHIVE.name] = hash_file(rest[0])
-        paths = [rest[0] / name for name in PHOTOS]  # as errors name them
 
         def decoded(part: np.ndarray) -> Split:
-            chosen = [paths[at] for at in part]
-            x, _ = decode_all(chosen, options.size, options.channels, options.threads, lambda path: photos[path.name])
-            return x, y[part]
+            chosen = [rest[0] / PHOTOS[at] for at in part]  # as errors name them
+            return decode_all(chosen, options.size, options.channels, lambda path: photos[path.name])[0], y[part]
 
-        train, val, test = (decoded(part) for part in parts)
+        train, val, test = map(decoded, parts)
     else:
         published, origin = False, unpacked_origin(rest)
         train, val, test = (([rest[at] for at in part], y[part]) for part in parts)
@@ -70,15 +66,8 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
         division = "the published split (trn2, val2, tst2)"
     else:
         published, division = False, f"the split of a {SPLITS.name} that is not the published one"
-    return Reading(
-        train=train,
-        val=val,
-        test=test,
-        classes=CLASSES,
-        comparable=published and splits is not None,
-        detail=f"1,360 photos ({origin}), {division}",
-        files=hashes,
-    )
+    detail = f"1,360 photos ({origin}), {division}"
+    return Reading(train, val, test, CLASSES, published and splits is not None, detail, hashes)
 
 
 def unpacked_origin(photos: list[Path]) -> str:
@@ -109,17 +98,7 @@ def read_archive(path: Path, verify: bool) -> tuple[dict[str, bytes], bool]:
     md5 = hash_file(path, "md5")
     if verify and md5 != ARCHIVE.md5:
         raise damaged(path, f"its md5 is {md5}, the published one's {ARCHIVE.md5}; data.verify=false accepts it")
-    photos = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                if member.isfile() and name in PHOTOS:
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    photos[name] = file.read()
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    photos = {PurePosixPath(name).name: data for name, data in unpack(path, PHOTOS.__contains__).items()}
     if len(photos) != COUNT:
         raise damaged(path, f"it holds {len(photos)} of {COUNT} photos")
     return photos, md5 == ARCHIVE.md5
@@ -137,6 +116,5 @@ SOURCE = Source(
     files=(SPLITS, ARCHIVE),
     folders=("flowers17", "17flowers"),
     stand_in=lambda options: synthetic.textures(CLASSES, options.size, options.channels, (40, 10, 10)),
-    stand_in_files=synthetic.made_from,
     size=224,
 )

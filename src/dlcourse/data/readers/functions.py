@@ -33,14 +33,8 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     factors = dict(zip(clean, 1 + options.noise * rng.standard_normal((len(clean), len(x))), strict=True))
     y = (clean[options.function] * factors[options.function])[:, None].astype(np.float32)
     x = x.astype(np.float32)
-    return Reading(
-        train=(x[:TRAIN], y[:TRAIN]),
-        val=None,
-        test=(x[TRAIN:], y[TRAIN:]),
-        classes=[options.function],
-        comparable=True,
-        detail=f"drawn by the course's rule, draw {options.draw}",
-    )
+    train, test = (x[:TRAIN], y[:TRAIN]), (x[TRAIN:], y[TRAIN:])
+    return Reading(train, None, test, [options.function], True, f"drawn by the course's rule, draw {options.draw}")
 
 
 SOURCE = Source(
@@ -48,7 +42,6 @@ SOURCE = Source(
     title="three functions of four numbers",
     what="1,000 / - / 200 of 4 numbers, 1 target",
     licence="-",
-    homepage="",
     expects="none, it is drawn by the course's rule (data.function, data.draw, data.noise)",
     find=lambda root: [],
     read=read,

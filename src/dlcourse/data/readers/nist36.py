@@ -14,7 +14,18 @@ from typing import IO, cast
 import numpy as np
 
 from dlcourse.data import synthetic
-from dlcourse.data.raw import DamagedFileError, File, Options, Reading, Source, Split, damaged, hash_file
+from dlcourse.data.raw import (
+    DamagedFileError,
+    File,
+    Options,
+    Reading,
+    Source,
+    Split,
+    complete,
+    cut_classes,
+    damaged,
+    hash_file,
+)
 from dlcourse.data.readers.mnist import idx_shape, parse_idx
 
 CLASSES = list(string.ascii_uppercase + string.digits)
@@ -34,19 +45,11 @@ ARCHIVE = File(
 
 def find(root: Path) -> list[Path]:
     """The three .mat files; else EMNIST's by-class files (torchvision's layout too) or its archive."""
-    mats = [root / name for name in MATS]
-    if all(path.is_file() for path in mats):
-        return mats
+    found = complete([root], MATS)
     for folder in (root, root / "gzip", root / "raw", root / "EMNIST" / "raw"):
-        found = [
-            next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None) for name in EMNIST
-        ]
-        if None not in found:
-            return [path for path in found if path is not None]
-        for name in (ARCHIVE.name, "emnist.zip"):
-            if (folder / name).is_file():
-                return [folder / name]
-    return []
+        found = found or complete([folder], EMNIST, ("", ".gz"))
+        found = found or complete([folder], [ARCHIVE.name]) or complete([folder], ["emnist.zip"])
+    return found
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
@@ -58,19 +61,13 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
 def read_mats(files: list[Path]) -> Reading:
     """`{split}_data` [N, 1024] in 0..1, each row a 32×32 image transposed; `{split}_labels` one-hot."""
-    parts = [read_mat(path, split) for path, split in zip(files, SIZES, strict=True)]
-    sizes = [len(y) for _, y in parts]
-    comparable = sizes == list(SIZES.values())
-    shape = f"{'/'.join(map(str, sizes))} images instead of {'/'.join(map(str, SIZES.values()))}"
-    return Reading(
-        train=parts[0],
-        val=parts[1],
-        test=parts[2],
-        classes=CLASSES,
-        comparable=comparable,
-        detail="the course's .mat files" if comparable else f"files in NIST36's form that aren't NIST36: {shape}",
-        files={path.name: hash_file(path) for path in files},
-    )
+    train, val, test = (read_mat(path, split) for path, split in zip(files, SIZES, strict=True))
+    found, expected = ("/".join(map(str, sizes)) for sizes in (map(len, (train[1], val[1], test[1])), SIZES.values()))
+    detail = "the course's .mat files"
+    if found != expected:
+        detail = f"files in NIST36's form that aren't NIST36: {found} images instead of {expected}"
+    hashes = {path.name: hash_file(path) for path in files}
+    return Reading(train, val, test, CLASSES, found == expected, detail, hashes)
 
 
 def read_mat(path: Path, split: str) -> Split:
@@ -109,15 +106,8 @@ def read_emnist(files: list[Path], verify: bool) -> Reading:
     rng = np.random.default_rng(36)
     train, val = emnist_part(files, 0, (300, 100), rng)
     (test,) = emnist_part(files, 2, (50,), rng)
-    return Reading(
-        train=train,
-        val=val,
-        test=test,
-        classes=CLASSES,
-        comparable=False,
-        detail="rebuilt from EMNIST by class, 300/100/50 per class, padded to 32×32: not the course's images",
-        files={path.name: hash_file(path) for path in files},
-    )
+    detail = "rebuilt from EMNIST by class, 300/100/50 per class, padded to 32×32: not the course's images"
+    return Reading(train, val, test, CLASSES, False, detail, {path.name: hash_file(path) for path in files})
 
 
 def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.random.Generator) -> list[Split]:
@@ -130,14 +120,10 @@ def emnist_part(files: list[Path], at: int, counts: tuple[int, ...], rng: np.ran
             number = np.full(256, -1)  # EMNIST's classes are 0-9, A-Z, a-z; lower case is left out
             number[:36] = np.roll(np.arange(36), 10)
             y = number[labels]
-            parts: list[list[np.ndarray]] = [[] for _ in counts]
-            for label in range(len(CLASSES)):
-                members = rng.permutation(np.flatnonzero(y == label))
-                if len(members) < sum(counts):
-                    raise ValueError(f"{len(members)} images of class {CLASSES[label]} where {sum(counts)} are needed")
-                for part, chosen in zip(parts, np.split(members[: sum(counts)], np.cumsum(counts)[:-1]), strict=True):
-                    part.append(chosen)
-            wanted = [np.sort(np.concatenate(part)) for part in parts]
+            for name, found in zip(CLASSES, np.bincount(y + 1, minlength=37)[1:], strict=True):
+                if found < sum(counts):
+                    raise ValueError(f"{found} images of class {name} where {sum(counts)} are needed")
+            *wanted, _ = cut_classes(y, lambda n: np.cumsum(counts), rng)
             everything = np.sort(np.concatenate(wanted))
             shape = idx_shape(images_file.read(16))
             if shape != (len(y), 28, 28):
@@ -167,18 +153,15 @@ def emnist_open(files: list[Path], at: int, stack: ExitStack) -> tuple[Path, IO[
 
 
 def pick(file: IO[bytes], rows: np.ndarray, width: int) -> np.ndarray:
-    """The given rows (ascending) of a stream of rows of `width` bytes, which as a whole takes half a gigabyte."""
-    picked = np.empty((len(rows), width), np.uint8)
-    block, done, first = 16_384, 0, 0
-    while done < len(rows):
-        data = file.read(block * width)
+    """The given rows (ascending) of what is left of a file, rows of `width` bytes: half a gigabyte as a whole."""
+    start, picked = file.tell(), bytearray()
+    for row in rows.tolist():
+        file.seek(start + row * width)
+        data = file.read(width)
         if len(data) < width:
-            raise ValueError(f"it ends after {first} images")
-        here = np.frombuffer(data, np.uint8, len(data) // width * width).reshape(-1, width)
-        stop = np.searchsorted(rows, first + len(here))
-        picked[done:stop] = here[rows[done:stop] - first]
-        done, first = int(stop), first + len(here)
-    return picked
+            raise ValueError(f"it ends after {(file.tell() - start) // width} images")
+        picked += data
+    return np.frombuffer(picked, np.uint8).reshape(-1, width)
 
 
 SOURCE = Source(
@@ -193,5 +176,4 @@ SOURCE = Source(
     files=(ARCHIVE,),
     folders=("nist36", "NIST36", "emnist", "EMNIST"),
     stand_in=lambda options: synthetic.glyphs(CLASSES, (100, 30, 30)),
-    stand_in_files=synthetic.made_from,
 )

@@ -7,7 +7,7 @@ import numpy as np
 from dlcourse.data import synthetic
 from dlcourse.data.listing import list_photos
 from dlcourse.data.photos import shorter_sides
-from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, hash_file
+from dlcourse.data.raw import DamagedFileError, Options, Reading, Source, complete, cut_classes, hash_file
 
 # The course's classes in its order, and the folders of SUN397 they are drawn from (all kinds of desert and waterfall).
 CLASSES = {
@@ -27,9 +27,7 @@ TRAIN, TEST = 1177, 400
 def find(root: Path) -> list[Path]:
     """The course's eight folders, preceded by its lists if they are there; else the same classes of a SUN397 tree."""
     if all((root / name).is_dir() for name in CLASSES):
-        lists = [root / name for name in LISTS]
-        found = lists if all(path.is_file() for path in lists) else []
-        return [*found, *(path for name in CLASSES for path in list_photos(root / name))]
+        return [*complete([root], LISTS), *(path for name in CLASSES for path in list_photos(root / name))]
     for top in (root, root / "SUN397"):
         if all((top / folder).is_dir() for folders in CLASSES.values() for folder in folders):
             return [path for folders in CLASSES.values() for name in folders for path in list_photos(top / name)]
@@ -56,18 +54,13 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
             wanted = f"{len(paths)} class numbers from 0 to 7, one for each line of {names.name}"
             raise DamagedFileError(f"should hold {wanted}", labels)
         parts.append((paths, y))
-    complete = (len(parts[0][1]), len(parts[1][1])) == (TRAIN, TEST)
-    side = reduced_to([*parts[0][0], *parts[1][0]]) if complete else None
-    detail = "the course's photos and split, 1,177/400" if complete else "photos with lists in the course's form"
-    return Reading(
-        train=parts[0],
-        val=None,
-        test=parts[1],
-        classes=list(CLASSES),
-        comparable=complete and side is None,
-        detail=f"{detail}; photos reduced to a shorter side of {side} pixels" if side else detail,
-        files={path.name: hash_file(path) for path in files[:4]},
-    )
+    train, test = parts
+    whole = (len(train[1]), len(test[1])) == (TRAIN, TEST)
+    side = reduced_to([*train[0], *test[0]]) if whole else None
+    detail = "the course's photos and split, 1,177/400" if whole else "photos with lists in the course's form"
+    detail += f"; photos reduced to a shorter side of {side} pixels" if side else ""
+    hashes = {path.name: hash_file(path) for path in files[:4]}
+    return Reading(train, None, test, list(CLASSES), whole and side is None, detail, hashes)
 
 
 def reduced_to(photos: list[Path]) -> int | None:
@@ -93,25 +86,13 @@ def draw(root: Path, files: list[Path]) -> Reading:
     places |= {name: label for label, name in enumerate(CLASSES)}
     names = [path.relative_to(root).as_posix().removeprefix("SUN397/") for path in files]
     y = np.array([next(places[folder] for folder in places if name.startswith(f"{folder}/")) for name in names])
-    rng = np.random.default_rng(8)
-    train, test = [], []
-    for label, name in enumerate(CLASSES):
-        members = rng.permutation(np.flatnonzero(y == label))
-        if len(members) < 4:
-            raise DamagedFileError(f"holds {len(members)} photos of {name}: at least 4 are needed", root)
-        tests = min(50, len(members) // 4)
-        test.append(np.sort(members[:tests]))
-        train.append(np.sort(members[tests : tests + 150]))
-    chosen = [np.concatenate(part) for part in (train, test)]
-    sizes = "/".join(str(len(part)) for part in chosen)
-    return Reading(
-        train=([files[at] for at in chosen[0]], y[chosen[0]]),
-        val=None,
-        test=([files[at] for at in chosen[1]], y[chosen[1]]),
-        classes=list(CLASSES),
-        comparable=False,
-        detail=f"the course's eight classes, but other photos than the course's ({sizes})",
-    )
+    for name, count in zip(CLASSES, np.bincount(y, minlength=len(CLASSES)), strict=True):
+        if count < 4:
+            raise DamagedFileError(f"holds {count} photos of {name}: at least 4 are needed", root)
+    parts = cut_classes(y, lambda n: np.array([0, 150]) + min(50, n // 4), np.random.default_rng(8))
+    test, train, _ = (([files[at] for at in part], y[part]) for part in parts)
+    detail = f"the course's eight classes, but other photos than the course's ({len(train[1])}/{len(test[1])})"
+    return Reading(train, None, test, list(CLASSES), False, detail)
 
 
 SOURCE = Source(
@@ -126,6 +107,5 @@ SOURCE = Source(
     read=read,
     folders=("sun", "sun8", "SUN397"),
     stand_in=lambda options: synthetic.textures(list(CLASSES), options.size, options.channels, (60, 15, 15)),
-    stand_in_files=synthetic.made_from,
     size=224,
 )

@@ -169,7 +169,7 @@ def test_taking_batches_leaves_torch_s_random_numbers_alone() -> None:
 
 def test_sizes_of_batches(photos: Path) -> None:
     def sizes(**options: Any) -> list[int]:
-        return [len(y) for _, y in digits(limit=129, **options).train_dataloader()]
+        return [len(y) for _, y in digits(limit=129, **options).loader("train", train=True)]
 
     assert sizes(batch_size="all") == [129]
     assert sizes(batch_size=1) == [1] * 129

@@ -268,11 +268,11 @@ class DataModule(L.LightningDataModule):
     def in_memory(self, split: str) -> bool:
         return isinstance(self.splits[split].store, Tensors)
 
-    def loader(self, split: str, train: bool = False) -> "DataLoader[Any] | Chunks":
-        """Batches of one split, to `train` on (shuffled, of batch_size) or to evaluate (in order, eval_batch_size)."""
+    def batches(self, split: str, train: bool = False) -> Batches:
+        """Which examples each batch has, to `train` on (shuffled, of batch_size) or to evaluate (eval_batch_size)."""
         examples, trainer = self.splits[split], self.trainer
         size = self.batch_size if train else self.eval_batch_size
-        batches = Batches(
+        return Batches(
             len(examples),
             len(examples) if size == "all" else int(size),
             train,
@@ -286,13 +286,14 @@ class DataModule(L.LightningDataModule):
             steps=self.steps_per_epoch if train else None,
             first_steps=self.first_epoch_steps if train else None,
         )
-        if train and self.chunk:
-            return Chunks(batches, self.chunk)
+
+    def loader(self, split: str, train: bool = False) -> DataLoader[Any]:
+        """The `batches` of one split."""
         workers = 0 if self.in_memory(split) else self.workers
         workers = min(8, os.cpu_count() or 1) if workers is None else workers
         return DataLoader(
-            examples,  # type: ignore[arg-type]
-            batch_sampler=batches,  # type: ignore[arg-type]
+            self.splits[split],  # type: ignore[arg-type]
+            batch_sampler=self.batches(split, train),  # type: ignore[arg-type]
             collate_fn=tuple,  # as it is
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -300,12 +301,12 @@ class DataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> "DataLoader[Any] | Chunks":
-        return self.loader("train", train=True)
+        return Chunks(self.batches("train", True), self.chunk) if self.chunk else self.loader("train", train=True)
 
-    def val_dataloader(self) -> "DataLoader[Any] | Chunks":
+    def val_dataloader(self) -> DataLoader[Any]:
         return self.loader("val")
 
-    def test_dataloader(self) -> "DataLoader[Any] | Chunks":
+    def test_dataloader(self) -> DataLoader[Any]:
         return self.loader(self.tested)
 
 

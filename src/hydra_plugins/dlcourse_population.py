@@ -56,11 +56,8 @@ class PopulationLauncher(Launcher):
             for i, returned in zip(jobs, Population().run(members), strict=True):
                 if not isinstance(returned, JobReturn):
                     raise returned
-                log.info(
-                    "\t#%s : %s",
-                    configs[i].hydra.job.num,
-                    "failed" if (score := returned.return_value) is None else score,
-                )
+                score = returned.return_value
+                log.info("\t#%s : %s", configs[i].hydra.job.num, getattr(score, "sentence", score))
                 returns[i] = returned
         return [returns[i] for i in range(len(configs))]
 

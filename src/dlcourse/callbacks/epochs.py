@@ -18,7 +18,10 @@ class Reseed(L.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        torch.manual_seed(mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank, 1))
+        seed = mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank, 1)
+        torch.default_generator.manual_seed(seed)
+        if pl_module.device.type != "cpu":  # torch's seeding of GPUs costs milliseconds even where there is none
+            torch.manual_seed(seed)
 
 
 class EarlyStopping(LightningEarlyStopping):

@@ -241,6 +241,9 @@ class DataModule(L.LightningDataModule):
     def training_batches(self, chunk: Chunk) -> Iterator[Any]:
         """A chunk's batches as the network sees them; small ones are taken from memory several at a time."""
         assert self.trainer is not None
+        if self.is_constant() and self._whole is not None:
+            yield from [self._whole] * len(chunk.batches)
+            return
         examples, device = self.splits["train"], self.trainer.strategy.root_device
         first = examples.__getitems__(chunk.batches[0][:1])[0]
         several = 1 if self.augment else max(1, BLOCK // (4 * first.numel() * len(chunk.batches[0])))

@@ -139,12 +139,19 @@ class Task(L.LightningModule):
         joined = tuple(torch.cat(column) for column in zip(*(record.columns for record in records), strict=True))
         metrics: dict[str, Metric] = {"loss": self.loss_metric} | self.update(*joined)
         computed = {f"{stage}/{name}": metric.compute() for name, metric in metrics.items()}
-        self.log_dict(computed)
+        self._publish(computed)
         self.measured |= {name: round_to_float32(value) for name, value in computed.items()}
         for metric in metrics.values():
             metric.reset()
         if stage == "test":
             self.tested = joined
+
+    def _publish(self, metrics: dict[str, Tensor]) -> None:
+        """What `self.log_dict` would do, at a tenth of its price: that of a small network's whole epoch."""
+        self.trainer.callback_metrics.update(metrics)
+        for logger in self.trainer.loggers:
+            scalars = {name: value.item() for name, value in metrics.items()} | {"epoch": self.current_epoch}
+            logger.log_metrics(scalars, self.trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_train_epoch_start(self) -> None:
         for stage in self.records:  # an epoch that was cut short leaves no records to the next

@@ -33,8 +33,8 @@ def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) ->
         enable_model_summary=False,
     )
     data.tested = split
-    measured = trainer.test(task, datamodule=data, verbose=False)
-    return {name.replace("test/", f"{split}/", 1): round_to_float32(value) for name, value in measured[0].items()}
+    trainer.test(task, datamodule=data, verbose=False)
+    return {f"{split}/{name}": task.measured[f"test/{name}"] for name in task.names if f"test/{name}" in task.measured}
 
 
 def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str, float], dict[str, Any]]:

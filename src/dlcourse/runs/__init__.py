@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
@@ -166,6 +167,7 @@ def main_process() -> bool:
     return os.environ.get("NODE_RANK", "0") == "0"
 
 
+@cache
 def versions() -> dict[str, str]:
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in VERSIONED:
@@ -174,6 +176,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str | None:
     """The commit of the checkout that the code runs from (`-dirty` with changes of its own), None outside of one."""
     here = Path(__file__).parents[3]

@@ -13,7 +13,6 @@ from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.module import DataModule
 from dlcourse.data.photos import decode_named
 from dlcourse.tasks import Classify, Task
-from dlcourse.tasks.task import round_to_float32
 from dlcourse.training.encoders import keep_features
 from dlcourse.training.loading import build_data, load_task
 from dlcourse.training.setup import quiet

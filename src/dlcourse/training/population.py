@@ -241,9 +241,12 @@ def _batches(visits: Sequence[Visit]) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _setting(optimizer: Optimizer) -> str:
-    """What optimizers have to agree in to step together: their kind, settings, and how many steps they have made."""
+    """What optimizers have to agree in to step together: their kind, settings, and how many steps they have made.
+
+    Not the learning rate: a step is as long as it is high.
+    """
     (group,) = optimizer.param_groups
-    settings = {key: value for key, value in group.items() if key != "params"}
+    settings = {key: value for key, value in group.items() if key not in ("params", "lr")}
     state = optimizer.state.get(group["params"][0], {})
     return f"{type(optimizer).__name__} {sorted(settings.items())} {sorted(state)} {float(state.get('step', 0)):.0f}"
 
@@ -267,22 +270,27 @@ class Stacked:
             k: torch.stack([own[k].detach().contiguous() for own in self.own]).requires_grad_() for k in self.own[0]
         }  # contiguous, as gradients are made: fused optimizers take that for granted
         self.buffers = {k: torch.stack([own[k] for own in self.own_buffers]) for k in self.own_buffers[0]}
-        self.optimizers: list[tuple[Optimizer, slice]] = []
+        self.parts: list[Part] = []
         begin = 0
         for _, group in groupby(members, lambda member: _setting(member.optimizer)):
             part = slice(begin, begin := begin + len(list(group)))
-            self.optimizers.append((self._optimizer(part), part))
+            self.parts.append(self._part(part))
 
-    def _optimizer(self, part: slice) -> Optimizer:
-        """One for the parameters of a part of the members, all of one setting, with the state that they have."""
-        like = self.members[part.start].optimizer
-        parameters = [p.detach()[part] for p in self.parameters.values()]
-        optimizer = type(like)(parameters, lr=like.param_groups[0]["lr"])
-        optimizer.param_groups[0].update({k: v for k, v in like.param_groups[0].items() if k != "params"})
+    def _part(self, rows: slice) -> "Part":
+        """Those members of one setting, with the state that their optimizers have."""
+        optimizers = [member.optimizer for member in self.members[rows]]
+        groups = [optimizer.param_groups[0] for optimizer in optimizers]
+        parameters = [p.detach()[rows] for p in self.parameters.values()]
+        optimizer = type(optimizers[0])(parameters, lr=groups[0]["lr"])  # type: ignore[call-arg]
+        optimizer.param_groups[0].update({k: v for k, v in groups[0].items() if k != "params"})
         for name, parameter in zip(self.parameters, parameters, strict=True):
-            states = [m.optimizer.state.get(own[name], {}) for m, own in zip(self.members, self.own, strict=True)][part]
+            states = [o.state.get(own[name], {}) for o, own in zip(optimizers, self.own[rows], strict=True)]
             optimizer.state[parameter] = {k: _merge(k, [state[k] for state in states]) for k in states[0]}
-        return optimizer
+        rates = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
+        if (rates == rates[0]).all():
+            return Part(rows, optimizer, None)
+        optimizer.param_groups[0]["lr"] = 1.0
+        return Part(rows, optimizer, [rates.to(p).view(-1, *[1] * (p.dim() - 1)) for p in parameters])
 
     def step(self, goals: Tensor, clip: float | None, algorithm: str) -> None:
         """A step of all members, each along the gradient of its goal; goals: [members]."""
@@ -295,10 +303,8 @@ class Stacked:
             norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
             factors = (clip / (norms + 1e-6)).clamp(max=1.0)
             gradients = tuple(g * factors.view(-1, *[1] * (g.dim() - 1)) for g in gradients)
-        for optimizer, part in self.optimizers:
-            for parameter, gradient in zip(optimizer.param_groups[0]["params"], gradients, strict=True):
-                parameter.grad = gradient[part]
-            optimizer.step()
+        for part in self.parts:
+            part.step([gradient[part.rows] for gradient in gradients])
 
     def hand_back(self) -> None:
         """Give each member its parameters, buffers and optimizer state."""
@@ -307,13 +313,43 @@ class Stacked:
                 own.data.copy_(self.parameters[name][i].detach())
             for name, buffer in self.own_buffers[i].items():
                 buffer.copy_(self.buffers[name][i])
-        for optimizer, part in self.optimizers:
-            for name, parameter in zip(self.parameters, optimizer.param_groups[0]["params"], strict=True):
-                state = optimizer.state[parameter]
-                for i in range(part.start, part.stop):
-                    mine = {k: _split(k, value, i - part.start) for k, value in state.items()}
+        for part in self.parts:
+            for name, parameter in zip(self.parameters, part.parameters, strict=True):
+                state = part.optimizer.state[parameter]
+                for row, i in enumerate(range(part.rows.start, part.rows.stop)):
+                    mine = {k: _split(k, value, row) for k, value in state.items()}
                     self.members[i].optimizer.state[self.own[i][name]] = mine
                     self.members[i].optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules ask for it
+
+
+@dataclass
+class Part:
+    """Members of one setting: which they are, one optimizer of all their parameters, and their learning rates.
+
+    rates: [members, 1, ...] for each parameter; the optimizer's own rate is 1 then. None where they have one in common.
+    """
+
+    rows: slice
+    optimizer: Optimizer
+    rates: list[Tensor] | None
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        parameters: list[Tensor] = self.optimizer.param_groups[0]["params"]
+        return parameters
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """A step of each member. gradients: [members, ...] of each parameter."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.rates is None:
+            self.optimizer.step()
+            return
+        before = [parameter.clone() for parameter in self.parameters]
+        self.optimizer.step()
+        moves = torch._foreach_mul(torch._foreach_sub(self.parameters, before), self.rates)
+        for parameter, old, move in zip(self.parameters, before, moves, strict=True):
+            torch.add(old, move, out=parameter)
 
 
 def _merge(key: str, values: list[Any]) -> Any:

@@ -98,9 +98,9 @@ def test_a_sweep_runs_on_one_device(tmp_path: Path) -> None:
     assert error == "a sweep's runs have one device each: trainer.devices=1, or start its runs one by one"
 
 
-def test_a_study_takes_no_launcher() -> None:
-    with pytest.raises(InputError, match="a study trains its runs one by one"):
-        dlcourse_train.main(["study=ntnu/logistic", "budget=quick", "hydra/launcher=basic"])
+def test_a_study_takes_no_sweeper() -> None:
+    with pytest.raises(InputError, match="a study says itself which runs there are"):
+        dlcourse_train.main(["study=ntnu/logistic", "budget=quick", "hydra/sweeper=basic"])
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,6 @@ def main(argv: list[str]) -> None:
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     check_engines(given.overrides, several=studied or sweep)
     if studied:
-        if any(override.startswith(("hydra/launcher=", "hydra/sweeper=")) for override in given.overrides):
-            raise InputError("a study trains its runs one by one: the same command in several terminals shares them")
         study(given.overrides)
         return
     asked = given.help or given.hydra_help or given.shell_completion or given.cfg or given.info  # runs nothing
@@ -94,7 +92,10 @@ def main(argv: list[str]) -> None:
 
 def study(arguments: list[str]) -> None:
     """Run what is missing of a study and write its report: study=COURSE/NAME [budget=quick] [KEY=VALUE]."""
-    overrides = sweep_values(arguments)
+    launcher = [word for word in arguments if word.startswith(("hydra/launcher=", "hydra.launcher."))]
+    overrides = sweep_values([word for word in arguments if word not in launcher])
+    if "hydra/sweeper" in overrides:
+        raise InputError("hydra/sweeper is for sweeps: a study says itself which runs there are")
     name, budget = overrides.pop("study"), overrides.pop("budget", "full")
     if budget not in ("full", "quick"):
         raise InputError(f"budget must be full or quick, got {budget!r}")
@@ -106,7 +107,7 @@ def study(arguments: list[str]) -> None:
     from dlcourse.studies.runner import run_study
 
     command = shlex.join(["python", "-m", "dlcourse.train", *sys.argv[1:]])
-    failed = run_study(name, overrides, quick, Path(folder).absolute(), command)
+    failed = run_study(name, overrides, quick, Path(folder).absolute(), command, launcher)
     if failed:
         print(f"error: failed runs: {failed}; the same command tries them again", file=sys.stderr)
         sys.exit(1)

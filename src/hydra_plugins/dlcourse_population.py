@@ -4,7 +4,6 @@ Hydra finds its plugins by importing every module of this package: nothing heavy
 """
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,25 +78,10 @@ class PopulationLauncher(Launcher):
 
     def _logged(self, cfg: DictConfig) -> Any:
         """Run a job; what its thread logs goes to its own file, and to the terminal only if it is an error."""
-        from dlcourse.core.cli import log_to_file
+        from dlcourse.core.cli import log_apart
 
-        root, mine = logging.getLogger(), threading.get_ident()
-        handler = log_to_file(Path(HydraConfig.get().runtime.output_dir) / "train.log")
-        handler.addFilter(lambda record: record.thread == mine)
-        others = [other for other in root.handlers if other is not handler]
-
-        def is_for_all(record: logging.LogRecord) -> bool:
-            return record.thread != mine or record.levelno >= logging.ERROR
-
-        for other in others:
-            other.addFilter(is_for_all)
-        try:
+        with log_apart(Path(HydraConfig.get().runtime.output_dir) / "train.log", besides=logging.ERROR):
             return self.task(cfg)
-        finally:
-            root.removeHandler(handler)
-            handler.close()
-            for other in others:
-                other.removeFilter(is_for_all)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any] | None:

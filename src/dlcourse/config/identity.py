@@ -25,13 +25,18 @@ NOT_HASHED = ("name", "plugins", "logger", "trainer.progress", "trainer.figures"
               "model.cache_features")  # fmt: skip
 
 
-def config_hash(plain: dict[str, Any]) -> str:
-    """16 hex digits that are equal for two runs exactly when they compute the same thing of the same data."""
-    what = {
+def hashed_values(plain: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a config, in one line each, that say what a run computes."""
+    return {
         key: value
         for key, value in flatten(plain).items()
         if value is not None and not any(key == skip or key.startswith(skip + ".") for skip in NOT_HASHED)
     }  # without what is null: a new key that is off by default leaves finished runs what they are
+
+
+def config_hash(plain: dict[str, Any]) -> str:
+    """16 hex digits that are equal for two runs exactly when they compute the same thing of the same data."""
+    what = hashed_values(plain)
     if Path(what.get("data.encoder", "")).joinpath("config.yaml").is_file():  # what a run computes, not where it is
         encoder = OmegaConf.to_container(OmegaConf.load(Path(what["data.encoder"], "config.yaml")))
         assert isinstance(encoder, dict)

@@ -1,9 +1,11 @@
 """What the entry points share: KEY=VALUE arguments, plain log lines, one sentence and exit code 2 for a mistake."""
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,16 @@ def parse_arguments(
     return found
 
 
+def take_option(argv: list[str], name: str) -> tuple[list[str], str | None]:
+    """The arguments without the option `name VALUE`, and its value; raises InputError where that is missing."""
+    if name not in argv:
+        return argv, None
+    i = argv.index(name)
+    if i + 1 == len(argv):
+        raise InputError(f"{name} has no value")
+    return [*argv[:i], *argv[i + 2 :]], argv[i + 1]
+
+
 def run_command(main: Callable[[list[str]], Any]) -> None:
     """Call an entry point with the command line; a user's mistake is one sentence on stderr and exit code 2."""
     if not logging.getLogger().handlers:
@@ -95,3 +107,27 @@ def log_to_file(path: Path) -> logging.Handler:
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler
+
+
+@contextlib.contextmanager
+def log_apart(path: Path, besides: int = logging.CRITICAL + 1) -> Iterator[None]:
+    """What this thread logs goes to a file of its own, and elsewhere only from the level `besides` on."""
+    root, mine = logging.getLogger(), threading.get_ident()
+    level, others = root.level, list(root.handlers)
+    handler = log_to_file(path)
+    handler.addFilter(lambda record: record.thread == mine)
+
+    def is_for_all(record: logging.LogRecord) -> bool:
+        return record.thread != mine or record.levelno >= besides
+
+    for other in others:
+        other.addFilter(is_for_all)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        for other in others:
+            other.removeFilter(is_for_all)
+        root.removeHandler(handler)
+        handler.close()

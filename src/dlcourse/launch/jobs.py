@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.types import TaskFunction
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from dlcourse.config import plugins, search
@@ -84,6 +86,22 @@ def run_hydra(
         run = hydra.multirun if sweep else hydra.run
         returned = run(config_name=name or "train", task_function=Portable(task), overrides=words)
     return _values(returned)
+
+
+def launch_jobs(task: TaskFunction, jobs: Sequence[Sequence[str]], words: Sequence[str]) -> list[Any]:
+    """Have a launcher of Hydra's run jobs, each with overrides of its own; returns what each of them returned.
+
+    words: overrides that name and set the launcher, and say where the jobs' directories are.
+    """
+    with initialize_config_dir(str(search.conf_dir().absolute()), job_name="train", version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        cfg = hydra.compose_config(
+            "train", [*words, *search.hydra_override()], RunMode.MULTIRUN, with_log_configuration=False
+        )
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg))
+        launcher = Plugins.instance().instantiate_launcher(context, Portable(task), cfg)
+        return _values(launcher.launch([list(job) for job in jobs], initial_job_idx=0))
 
 
 def _values(returned: Any) -> list[Any]:

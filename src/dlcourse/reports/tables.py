@@ -115,13 +115,22 @@ def collect_warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool
     return out
 
 
+def devices(done: DataFrame) -> str:
+    """What runs were made on; where that differs, which of them."""
+    blocks = {str(device): group["block"].value_counts() for device, group in done.groupby("device")}
+    if len(blocks) < 2:
+        return "".join(blocks)
+    counted = {device: ", ".join(f"{n} of {block}" for block, n in counts.items()) for device, counts in blocks.items()}
+    return "; ".join(f"{device}: {which}" for device, which in counted.items())
+
+
 def describe_runs(table: DataFrame, command: str) -> dict[str, str]:
     done = table[table["status"] == "done"]
     out = {"command": command, "runs": f"{len(done)} of {len(table)} done"}
     if len(done):
         out |= {
             "training": f"{done['seconds'].sum() / 60:.1f} minutes in all, one run after the other",
-            "device": ", ".join(sorted(set(done["device"].dropna()))),
+            "device": devices(done),
             "data": "; ".join(sorted(set(done["data.provenance"].dropna()))),
             "commit": ", ".join(sorted({str(c)[:9] for c in done["commit"].dropna()})),
         }

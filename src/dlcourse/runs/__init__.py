@@ -152,10 +152,17 @@ def with_changes(data: dict[str, Any], changes: dict[str, str]) -> dict[str, Any
     return dict(OmegaConf.to_container(cfg.data))  # type: ignore[arg-type]
 
 
+class MissingCheckpointError(InputError):
+    """A run has no weights: it never wrote them, or came without."""
+
+
 def checkpoint_path(run: Path, name: str = BEST) -> Path:
     if not (run / name).is_file():
-        status = read_result(run)["status"]
-        raise InputError(f"run={run} has no {name}: it ended ({status}) before the first was written")
+        result = read_result(run)
+        why = f"it ended ({result['status']}) before the first was written"
+        raise MissingCheckpointError(
+            f"run={run} has no {name}: {'it was collected without' if 'collected' in result else why}"
+        )
     return run / name
 
 

@@ -25,13 +25,27 @@ MAIN_METRICS = ("train/accuracy", "val/accuracy", "test/accuracy", "val/psnr", "
 
 
 def standard(study: Study, runs: Runs) -> list[Item]:
-    """The page of a study that names nothing: a table of its blocks, learning curves, confusion matrices."""
+    """The page of a study that names nothing: a table of its settings, learning curves, confusion matrices."""
+    runs = Runs(runs.table.assign(setting=[setting(study, row) for _, row in runs.table.iterrows()]), runs.folder)
     done = runs.done()
     metrics = [metric for metric in MAIN_METRICS if metric in done]
     pairs = {name: [f"{stage}/{name}" for stage in ("train", "val") if f"{stage}/{name}" in done]
              for name in ("accuracy", "loss")}  # fmt: skip
-    drawn = [curves(study, runs, name, name.capitalize(), columns) for name, columns in pairs.items() if columns]
-    return [results(study, runs, metrics=metrics), *drawn, *confusion(study, runs)]
+    drawn = [curves(study, runs, k, k.capitalize(), columns, by="setting") for k, columns in pairs.items() if columns]
+    return [results(study, runs, by="setting", metrics=metrics), *drawn, *confusion(study, runs, by="setting")]
+
+
+def setting(study: Study, row: "pd.Series[Any]") -> str:
+    """What tells a run from the study's others, but for the seed: its block, and what that sweeps over."""
+    keys = study.blocks[row["block"]]
+    parts = [study.label(row["block"])]
+    for key, value in keys.items():
+        if isinstance(value, list) and key != "seed":
+            parts.append(f"{key.rpartition('.')[2]} {study.label(row[key])}")
+    if isinstance(encoder := keys.get("data.encoder"), str) and encoder[1:] in study.blocks:
+        theirs = {key.removeprefix("encoder."): row[key] for key in row.index if key.startswith("encoder.")}
+        parts.append(f"of {setting(study, pd.Series(theirs))}")
+    return ", ".join(parts)
 
 
 def text(study: Study, runs: Runs, markdown: str) -> Text:
@@ -131,6 +145,8 @@ def curves(
     lines = {}
     for label, group in groups.items():
         for metric in metrics:
+            if metric not in read_history(group["run"].iloc[0]):  # of another task
+                continue
             stage = metric.split("/")[0] if len(metrics) > 1 else ""
             name_of = ", ".join(part for part in (label, (stages or {}).get(stage, stage)) if part)
             lines[name_of] = history_over_seeds(group, metric, x)

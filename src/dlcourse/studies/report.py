@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +65,24 @@ def find_function(study: Study, name: str, standard: ModuleType, kind: str) -> C
     raise InputError(f"study={study.name}: there is no {kind} {name}{did_you_mean(name, own)}")
 
 
+def check_functions(study: Study) -> None:
+    """Raise InputError for a check or an item that there is not, or that does not take what the YAML gives it."""
+    for claim in study.claims:
+        _check_call(find_function(study, claim.check, checks, "check"), [None], claim.check, claim.arguments)
+    for entry in study.report:
+        for name, arguments in entry.items():
+            item = find_function(study, name, items, "item of the report")
+            _check_call(item, [None, None], name, arguments or {})
+
+
+def _check_call(function: Callable[..., Any], given: list[None], name: str, arguments: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(function).bind(*given, **arguments)
+    except TypeError as error:
+        takes = or_list(list(inspect.signature(function).parameters)[len(given) :], 40)
+        raise InputError(f"{name}: {error}; it takes {takes}") from None
+
+
 # --- the table of runs -----------------------------------------------------------------------------------------------
 
 
@@ -98,7 +117,14 @@ def with_measurements(study: Study, known: Runs) -> Runs:
     if path.is_file() and path.read_text(encoding="utf-8").startswith(f"# {stamp}\n"):
         extra = pd.read_csv(path, comment="#", dtype={"hash": str})
     else:
-        extra = measure(study, known)
+        try:
+            extra = measure(study, known)
+        except runs.MissingCheckpointError:
+            whole = Runs(done[[(run / runs.BEST).is_file() for run in done["run"]]], known.folder)
+            if not len(whole.table):
+                return known
+            extra = measure(study, whole)
+            extra.attrs["incomplete"] = True
         if not extra.attrs.get("incomplete"):
             runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
     return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
@@ -133,7 +159,12 @@ def page_items(study: Study, known: Runs) -> list[page.Item]:
     made: list[page.Item] = []
     for entry in study.report or [{"standard": {}}]:
         for name, arguments in entry.items():
-            item = find_function(study, name, items, "item of the report")(study, known, **(arguments or {}))
+            make = find_function(study, name, items, "item of the report")
+            try:
+                item = make(study, known, **(arguments or {}))
+            except runs.MissingCheckpointError as error:
+                title = (arguments or {}).get("title", name.replace("_", " "))
+                item = page.Text(f"## {title}\n\nLeft out: {error}.")
             made += item if isinstance(item, list) else [item]
     return made
 

@@ -1,57 +1,99 @@
-"""Run what a study is missing, one run after the other, and write its report."""
+"""Run what a study is missing, and write its report."""
 
 import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from dlcourse import runs
 from dlcourse.config.identity import config_hash
-from dlcourse.core.cli import error_sentence, log_to_file
+from dlcourse.core.cli import error_sentence, log_apart
 from dlcourse.core.errors import InputError
-from dlcourse.studies.report import table_of_runs, write_report
+from dlcourse.launch.compose import resolve
+from dlcourse.launch.jobs import launch_jobs
+from dlcourse.studies.report import check_functions, table_of_runs, write_report
 from dlcourse.studies.runs import Runs, run_status
-from dlcourse.studies.study import Job, expand_block, load_study, narrow
+from dlcourse.studies.study import Job, Planned, Study, expand_block, load_study, narrow, override_words
 from dlcourse.training.fit import train
 from dlcourse.training.summary import quote_path
 
 
-def run_study(name: str, overrides: Mapping[str, Any], quick: bool, folder: Path, command: str) -> int:
+def run_study(
+    name: str, overrides: Mapping[str, Any], quick: bool, folder: Path, command: str, launcher: Sequence[str] = ()
+) -> int:
     """Run a study's missing runs and write its report; returns how many runs failed.
 
     A run is known by its config's hash: one that is done is never repeated, one that was interrupted goes on, one that
     failed or whose directory is damaged is made again. Several processes may run the same study: they share its runs.
+    launcher: Hydra's, as it is named on the command line (`hydra/launcher=joblib`); without one, run after run.
     """
     study = load_study(name)
-    blocks = narrow(study, overrides, quick)
+    check_functions(study)
     folder.mkdir(parents=True, exist_ok=True)
-    known = runs_by_hash(folder)
-    planned: dict[str, list[tuple[Job, Path]]] = {}
-    failed = trained = 0
-    for block, keys in blocks.items():
-        encoders = {b: [(j, r) for j, r in done if run_status(r) == "done"] for b, done in planned.items()}
-        todo = list(expand_block(block, keys, encoders))
-        planned[block] = []
-        for i, job in enumerate(todo, 1):
-            run = known.setdefault(job.hash, folder / f"{job.block}-{job.hash}")
-            planned[block].append((job, run))
-            if is_whole(run, job.hash):
-                continue
-            print(f"[{block} {i}/{len(todo)}] {job}", flush=True)
-            outcome = run_job(job, run)
-            print(f"    {outcome}", flush=True)
-            trained += outcome.startswith("done")
-            failed += outcome.startswith("failed")
+    planned: dict[str, list[Planned]] = {}
+    outcomes: list[str] = []
+    for block, entries in plan_runs(study, overrides, quick, folder):
+        planned[block] = entries
+        numbered = [(f"[{block} {i}/{len(entries)}] {job}", job, run) for i, (job, run) in enumerate(entries, 1)]
+        missing = [entry for entry in numbered if not is_whole(entry[2], entry[1].hash)]
+        for line, outcome in train_by(launcher, missing) if launcher else train_in_turn(missing):
+            print(f"{line}\n" * bool(launcher) + f"    {outcome}", flush=True)
+            outcomes.append(outcome)
     table = table_of_runs(study, planned)
+    trained, failed = (sum(outcome.startswith(word) for outcome in outcomes) for word in ("done", "failed"))
     print(f"{name}: {trained} runs trained, {(table['status'] == 'done').sum()} of {len(table)} done")
     where = write_report(study, Runs(table, folder), overrides, quick, command)
     print(f"report: {quote_path(where / 'report.html')}")
     return failed
+
+
+def plan_runs(
+    study: Study, overrides: Mapping[str, Any], quick: bool, folder: Path
+) -> Iterator[tuple[str, list[Planned]]]:
+    """Block after block of a study, its runs with their directories; a second stage is of what is done by then."""
+    known = runs_by_hash(folder)
+    planned: dict[str, list[Planned]] = {}
+    for block, keys in narrow(study, overrides, quick).items():
+        encoders = {b: [(j, r) for j, r in entries if run_status(r) == "done"] for b, entries in planned.items()}
+        planned[block] = [
+            (job, known.setdefault(job.hash, folder / f"{job.block}-{job.hash}"))
+            for job in expand_block(block, keys, encoders)
+        ]
+        yield block, planned[block]
+
+
+Missing = Sequence[tuple[str, Job, Path]]  # what is printed of a run that is missing, the run, its directory
+
+
+def train_in_turn(missing: Missing) -> Iterator[tuple[str, str]]:
+    """Train runs one after the other; of each the line and what became of it."""
+    for line, job, run in missing:
+        print(line, flush=True)
+        yield line, run_job(job, run)
+
+
+def train_by(launcher: Sequence[str], missing: Missing) -> Iterator[tuple[str, str]]:
+    """Train runs with a launcher of Hydra's, in whatever order and place it does so."""
+    words = [[*override_words(job.overrides), f"hydra.sweep.subdir={run.name}"] for _, job, run in missing]
+    folder = f"hydra.sweep.dir={missing[0][2].parent}" if missing else ""
+    outcomes = launch_jobs(launched_job, words, [*launcher, folder]) if missing else []
+    yield from zip((line for line, _, _ in missing), outcomes, strict=True)
+
+
+def launched_job(cfg: DictConfig) -> str:
+    """`run_job` for a job that a launcher composed, wherever that is."""
+    plain = resolve(cfg)
+    run = Path(HydraConfig.get().runtime.output_dir)
+    words = (word.partition("=") for word in HydraConfig.get().overrides.task)
+    overrides = {key: value.strip('"') for key, _, value in words}
+    return run_job(Job(run.name, overrides, plain, config_hash(plain)), run)
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
@@ -73,7 +115,8 @@ def is_whole(run: Path, expected: str) -> bool:
     try:
         if config_hash(runs.read_config(run)) != expected:
             raise InputError(f"its {runs.CONFIG} is not the one that it ran with")
-        runs.checkpoint_path(run)
+        if "collected" not in runs.read_result(run):  # from elsewhere, perhaps without
+            runs.checkpoint_path(run)
         if not (run / runs.METRICS).is_file():
             raise InputError(f"it has no {runs.METRICS}")
     except InputError as error:
@@ -94,7 +137,7 @@ def run_job(job: Job, run: Path) -> str:
         run.mkdir(exist_ok=True)
         began = time.monotonic()
         command = f"python -m dlcourse.train {job}"
-        with log_only_to(run / "train.log"):
+        with log_apart(run / "train.log"):
             try:
                 try:
                     score = train(job.plain, run, command, resume)
@@ -129,20 +172,3 @@ def lock_run(run: Path) -> Iterator[bool]:
         return
     with held:
         yield True
-
-
-@contextlib.contextmanager
-def log_only_to(path: Path) -> Iterator[None]:
-    """What a run says goes to its train.log only; a study prints a line a run."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    root.handlers.clear()
-    root.setLevel(logging.INFO)
-    log_to_file(path)
-    try:
-        yield
-    finally:
-        for handler in root.handlers:
-            handler.close()
-        root.handlers[:] = before
-        root.setLevel(level)

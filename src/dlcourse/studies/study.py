@@ -84,6 +84,9 @@ class Job:
         return " ".join(f"{key}={override_text(value)}" for key, value in shown.items())
 
 
+Planned = tuple[Job, Path]  # a run with its directory
+
+
 def study_names() -> list[str]:
     tops = [folder / "study" for folder in search.search_path()]
     return sorted({p.relative_to(top).with_suffix("").as_posix() for top in tops for p in top.glob("*/*.yaml")})
@@ -162,9 +165,7 @@ def expand_block(block: str, keys: Mapping[str, Any], encoders: Mapping[str, lis
 
 def compose_job(block: str, overrides: dict[str, Any], encoder: Job | None) -> Job:
     """One run with its complete config. Raises InputError where that can't work."""
-    choices = search.groups()
-    arguments = [f"{key}={_typed(value)}" for key, value in overrides.items() if key in choices]
-    arguments += [f"{key}={_typed(value)}" for key, value in overrides.items() if key not in choices]
+    arguments = override_words(overrides)
     try:
         plain = resolve(compose_config(arguments))
         check(plain)
@@ -174,6 +175,12 @@ def compose_job(block: str, overrides: dict[str, Any], encoder: Job | None) -> J
         check_overrides(arguments, sweep=False)  # says it in our words, where it finds what is wrong
         raise InputError(f"block {block}: {first_line(error.__cause__ or error)}") from error
     return Job(block, overrides, plain, config_hash(plain), encoder.hash if encoder else None)
+
+
+def override_words(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as they are typed, those that choose of a group first."""
+    choices = search.groups()
+    return [f"{key}={_typed(overrides[key])}" for key in sorted(overrides, key=lambda key: key not in choices)]
 
 
 def _typed(value: Any) -> str:

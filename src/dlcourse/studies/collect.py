@@ -1,0 +1,86 @@
+"""Runs that were made elsewhere, taken into the studies whose configs they have."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlcourse import runs
+from dlcourse.config.identity import config_hash, hashed_values
+from dlcourse.core.errors import InputError
+from dlcourse.launch.overrides import override_text
+from dlcourse.studies.runner import is_whole, lock_run, plan_runs
+from dlcourse.studies.study import Job, load_study
+
+FEW = 3  # keys that are named of a run that no study has
+
+
+def collect_runs(top: Path, studies: Mapping[str, Path], overrides: Mapping[str, Any], quick: bool) -> Iterator[str]:
+    """Copy each run below `top` into the folder of the study that has a run of the same config; a sentence for each.
+
+    studies: names with their folders. overrides, quick: as a study is run with them. A run's checkpoints may be
+    missing: then what is measured on its network is, too. Its result.json says `collected`, from where.
+    """
+    offered: dict[str, Path] = {}
+    for run in runs.find_runs([str(top)]):
+        try:
+            result = runs.read_result(run)
+            if result["status"] != "done":
+                yield f"{run}: not taken, it is not done ({result['status']})"
+            elif result["config_hash"] in offered:
+                yield f"{run}: not taken, it is the same run as {offered[result['config_hash']]}"
+            else:
+                offered[result["config_hash"]] = run
+        except InputError as error:
+            yield f"{run}: not taken, {error}"
+    known: list[tuple[str, Job]] = []
+    for name, folder in studies.items():
+        for _, entries in plan_runs(load_study(name), overrides, quick, folder):
+            for job, place in entries:
+                known.append((name, job))
+                if job.hash in offered:
+                    run = offered.pop(job.hash)
+                    yield f"{run}: {take_run(run, job, place)}"
+    for run in offered.values():
+        yield f"{run}: not taken, {nearest(runs.read_config(run), known)}"
+
+
+def take_run(run: Path, job: Job, place: Path) -> str:
+    """Copy a run to where its study has it; in a sentence what became of it."""
+    plain = runs.read_config(run)
+    if "encoder" in plain["data"]:  # the same run, elsewhere
+        plain["data"]["encoder"] = job.plain["data"].get("encoder")
+    if config_hash(plain) != job.hash:
+        return f"not taken, its {runs.CONFIG} is not the one that it ran with"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with lock_run(place) as free:
+        if not free:
+            return f"not taken, another process is at {place}"
+        if is_whole(place, job.hash):
+            return f"{place} has it already"
+        part = place.with_name(f".{place.name}.part")
+        for old in (part, place):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(run, part)
+        for path in (part, *part.rglob("*")):  # what is kept read-only there is a run like any other here
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        runs.write_config(part, plain)
+        result = runs.read_result(run)
+        runs.write_result(part, result | {"collected": str(run)})
+        part.rename(place)
+    return f"taken as {place} ({result['device']})"
+
+
+def nearest(plain: dict[str, Any], known: Sequence[tuple[str, Job]]) -> str:
+    """Of which study's run a config differs least, and in what."""
+    own = hashed_values(plain)
+
+    def differing(job: Job) -> list[str]:
+        theirs = hashed_values(job.plain)
+        return sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+
+    name, job = min(known, key=lambda entry: len(differing(entry[1])))
+    keys, theirs = differing(job), hashed_values(job.plain)
+    texts = [f"{k}={override_text(theirs.get(k))} instead of {override_text(own.get(k))}" for k in keys[:FEW]]
+    more = [f"{len(keys) - FEW} more"] if len(keys) > FEW else []
+    return f"no study has its config; the nearest run is of {name}, with {', '.join(texts + more)}"

@@ -137,8 +137,6 @@ def test_what_is_not_taken_is_said(made: Path, tmp_path: Path) -> None:
     sentences = {Path(run).name: sentence for run, sentence in said.items()}
     last = sentences.pop(fourth.name)
     assert last.startswith("not taken, no study has its config; the nearest run is of mine/codes, with")
-        "not taken, no study has its config; the nearest run is of mine/codes,"
-    )
     assert sentences == {
         first.name: "not taken, its config.yaml is not the one that it ran with",
         second.name: "not taken, it is not done (interrupted)",

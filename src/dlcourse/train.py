@@ -39,7 +39,14 @@ def job(cfg: DictConfig) -> float | Failure | None:
             raise InputError("a sweep's runs have one device each: trainer.devices=1, or start its runs one by one")
         from dlcourse.training.fit import train  # here, because importing torch takes seconds that a typo should not
 
-        return train(plain, run, command)
+        prune = None
+        if hydra_cfg.sweeper["_target_"].endswith("OptunaSweeper") and sweep:
+            from dlcourse.training.search import Prune
+
+            search_cfg, folder = hydra_cfg.sweeper, Path(hydra_cfg.sweep.dir)
+            rule = (str(search_cfg.pruner), int(search_cfg.startup_trials))
+            prune = Prune(folder, int(run.name), plain["model"]["monitor"], *rule)
+        return train(plain, run, command, prune=prune)
     except (InputError, OSError) as error:
         failure = Failure(cli.error_sentence(error), code=2)
         if not sweep:

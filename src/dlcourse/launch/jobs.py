@@ -24,6 +24,7 @@ ENGINES = {  # choices that need an extra: its name, and the package that it bri
     "hydra/launcher=submitit_slurm": ("slurm", "hydra_plugins.hydra_submitit_launcher"),
     "hydra/launcher=submitit_local": ("slurm", "hydra_plugins.hydra_submitit_launcher"),
     "hydra/launcher=ray": ("ray", "hydra_plugins.hydra_ray_launcher"),
+    "hydra/sweeper=optuna": ("optuna", "optuna"),
 }
 
 

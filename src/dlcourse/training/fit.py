@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -30,13 +30,19 @@ from dlcourse.training.setup import assemble, quiet
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
 from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, report, summarise
 
+if TYPE_CHECKING:
+    from dlcourse.training.search import Prune
+
 log = logging.getLogger(__name__)
 
 
-def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = False) -> float | None:
+def train(
+    plain: dict[str, Any], run: Path, command: str = "", resume: bool = False, prune: "Prune | None" = None
+) -> float | None:
     """Train, test and write down one run.
 
-    plain: a resolved config (see `config.resolved`). run: its directory. Returns the best value of the monitored
+    plain: a resolved config (see `launch.compose.resolve`). run: its directory. prune: asks a search after each epoch
+    whether to go on. Returns the best value of the monitored
     metric, None where it never was a number. Raises InputError for what can't work; whatever else goes wrong,
     result.json says `failed` or `interrupted`, and the exception goes on.
     """
@@ -89,7 +95,11 @@ def train(plain: dict[str, Any], run: Path, command: str = "", resume: bool = Fa
         if keep_features(task, data, plain):
             result["features"] = "cached"
         result["stepping"] = choose_stepping(trainer, task, data, plain["trainer"].get("stepping", "auto"))
+        if prune is not None:
+            trainer.callbacks.insert(0, prune)  # type: ignore[attr-defined]
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
+        if prune is not None and prune.epoch:
+            result["pruned"] = prune.epoch
         if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
             torch.distributed.destroy_process_group()
             if not main_process():

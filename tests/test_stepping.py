@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dlcourse.callbacks.keep import read_metrics
-from dlcourse.training import fit
+from dlcourse.training import fit, population
 from dlcourse.training.population import Population
 
 Config = Callable[..., dict[str, Any]]
@@ -149,7 +149,31 @@ def test_a_member_that_diverges_leaves_the_others(config: Config, tmp_path: Path
     plains = [config(*SMALL, *MLP, "optimizer=sgd", f"optimizer.lr={lr}") for lr in (1e30, 0.1)]
     members, _ = together(plains, tmp_path / "together")
     assert rows(members[0])[-1]["train/loss"] != rows(members[0])[-1]["train/loss"]  # NaN
+    results = [json.loads((run / "result.json").read_text()) for run in (*members, trained(plains[0], tmp_path / "a"))]
+    assert results[0]["diverged"] == results[2]["diverged"] and "diverged" not in results[1]
+    assert results[0]["diverged"]["epoch"] == 1 and 1 < results[0]["diverged"]["step"] < 4
     assert difference(members[1], trained(plains[1], tmp_path / "alone")) < 1e-5
+
+
+def test_too_many_members_for_the_memory_are_divided(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is room for two here; an error of the allocator's for more."""
+    real = population.step_together
+    sizes: list[int] = []
+
+    def step_together(visits: Sequence[Any]) -> None:
+        if len(visits) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory")
+        sizes.append(len(visits))
+        real(visits)
+
+    monkeypatch.setattr(population, "step_together", step_together)
+    plains = [config(*SMALL, *MLP, f"seed={seed}") for seed in range(5)]
+    members, _ = together(plains, tmp_path / "together")
+    assert "the memory is too small for 5 runs at once: 2 at a time" in caplog.text
+    assert set(sizes) == {2}  # the fifth by itself
+    assert difference(members[4], trained(plains[4], tmp_path / "alone")) < 1e-5
 
 
 def test_interrupted_members_go_on_alone(config: Config, tmp_path: Path) -> None:

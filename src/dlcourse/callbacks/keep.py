@@ -34,6 +34,7 @@ class Keep(Checkpoint):
         self.selection, self.log_steps = selection, log_steps
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
+        self.diverged: dict[str, int] | None = None  # the first epoch and step whose loss was no finite number
         self._best_weights: dict[str, Tensor] | None = None
         self._began = time.monotonic()
         self._saved = self._cost = 0.0
@@ -78,11 +79,14 @@ class Keep(Checkpoint):
         names = sorted(name for name in pl_module.metric_names() if not name.startswith("test/"))
         row |= {name: pl_module.measured.get(name, math.nan) for name in names}
         self.rows.append(row)
+        first = trainer.global_step - len(pl_module.step_losses) + 1
+        bad = (first + i for i, loss in enumerate(pl_module.step_losses) if not math.isfinite(loss))
+        if self.diverged is None and (step := next(bad, None)) is not None:
+            self.diverged = {"epoch": int(row["epoch"]), "step": step}
         if trainer.is_global_zero:
             mode = "w" if len(self.rows) == 1 else "a"
             _write(self.run / METRICS, mode, [row])
             if self.log_steps:
-                first = trainer.global_step - len(pl_module.step_losses) + 1
                 losses = [{"step": first + i, "train/loss": loss} for i, loss in enumerate(pl_module.step_losses)]
                 _write(self.run / STEPS, mode, losses)
         if self._better(row):

@@ -75,6 +75,7 @@ def train(
     garbage.begin()
     try:
         task, data, trainer, keep = assemble(plain, run, resume)
+        keep.diverged = previous.get("diverged")
         weights = previous.get("weights") if resume else load_weights(task, plain)
         data.prepare()
         if isinstance(task, Classify) and data.splits["train"].y.is_floating_point():

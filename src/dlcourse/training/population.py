@@ -8,6 +8,7 @@ once for all members (`torch.func.vmap`), one optimizer for those whose settings
 import json
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -56,6 +57,7 @@ class Population:
         self.turn = threading.Condition()  # whoever holds it works
         self.visits: list[Visit] = []
         self.meetings = self.training = 0  # meetings held, members that have not ended
+        self.most = sys.maxsize  # members that a program has room for
         self.interrupted = self.apart = False
 
     def run(self, members: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -103,11 +105,20 @@ class Population:
         self.turn.notify_all()
 
     def _step(self, visits: list[Visit]) -> None:
+        if len(visits) > self.most:
+            for i in range(0, len(visits), self.most):
+                self._step(visits[i : i + self.most])
+            return
         if len(visits) > 1 and not self.apart:
             try:
                 step_together(visits)
                 return
             except Exception as error:  # nothing of any member has been touched
+                if "memory" in str(error) and len(visits) > 2:
+                    self.most = len(visits) // 2
+                    log.warning("the memory is too small for %d runs at once: %d at a time", len(visits), self.most)
+                    self._step(visits)
+                    return
                 self.apart = True
                 log.warning("these runs are trained one by one: %s", first_line(error))
         for visit in visits:

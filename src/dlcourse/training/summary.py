@@ -71,6 +71,8 @@ def summarise(result: dict[str, Any], keep: Keep) -> None:
     result["best_epoch"] = int(best["epoch"])
     result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
     result["train_seconds"] = keep.rows[-1]["seconds"]
+    if keep.diverged:
+        result["diverged"] = keep.diverged
 
 
 def report(result: dict[str, Any], run: Path) -> None:
@@ -81,6 +83,8 @@ def report(result: dict[str, Any], run: Path) -> None:
         result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
         score,
     )  # fmt: skip
+    if diverged := result.get("diverged"):
+        log.warning("the loss was no finite number from step %(step)s on, in epoch %(epoch)s", diverged)
     log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))

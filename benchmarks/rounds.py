@@ -74,6 +74,7 @@ def machine() -> str:
 def run(main: Callable[[dict[str, str]], None], usage: str | None, *options: str) -> None:
     """Call a benchmark with its options, `rounds` and `out` among them."""
     warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "dlcourse"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     setup.quiet()
     cli.run_command(lambda argv: main(cli.parse_arguments(argv, usage, (), ("rounds", "out", *options))))

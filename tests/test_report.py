@@ -339,7 +339,7 @@ def test_publishing_mistakes_are_one_sentence(tmp_path: Path) -> None:
     for arguments, said in (
         (["publsh"], "did you mean publish"),
         (["publish"], "needs a directory"),
-        ([], "list or publish"),
+        ([], "list, collect or publish"),
     ):
         with pytest.raises(InputError, match=said):
             studies.main(arguments)

@@ -117,11 +117,13 @@ def collect_warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool
 
 def devices(done: DataFrame) -> str:
     """What runs were made on; where that differs, which of them."""
-    blocks = {str(device): group["block"].value_counts() for device, group in done.groupby("device")}
-    if len(blocks) < 2:
-        return "".join(blocks)
-    counted = {device: ", ".join(f"{n} of {block}" for block, n in counts.items()) for device, counts in blocks.items()}
-    return "; ".join(f"{device}: {which}" for device, which in counted.items())
+    if done["device"].nunique() < 2:
+        return "".join(done["device"].dropna().unique())
+    parts = []
+    for device, group in done.groupby("device"):
+        counts = dict(group["block"].value_counts()) if "block" in group else {}
+        parts.append(f"{device}: {', '.join(f'{n} of {block}' for block, n in counts.items()) or len(group)}")
+    return "; ".join(parts)
 
 
 def describe_runs(table: DataFrame, command: str) -> dict[str, str]:

@@ -218,9 +218,9 @@ def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trai
     script = (
         "import sys; from dlcourse import train\nfrom dlcourse.core import cli\nfrom dlcourse.training import fit\n"
         "real = fit.train\n"
-        "def flaky(plain, *rest):\n"
+        "def flaky(plain, *rest, **more):\n"
         "    if plain['seed'] == 1: raise RuntimeError('nobody foresaw this')\n"
-        "    return real(plain, *rest)\n"
+        "    return real(plain, *rest, **more)\n"
         "fit.train = flaky\n"
         "cli.run_command(train.main)"
     )

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from dlcourse import runs
+from dlcourse.config.identity import config_hash
 from dlcourse.launch import jobs
+from dlcourse.studies.runner import run_job, runs_by_hash
+from dlcourse.studies.study import Job
 
 STUDY = """
 title: Codes of two sizes
@@ -125,6 +128,43 @@ def test_what_came_without_weights_still_counts(made: Path, tmp_path: Path) -> N
     assert "has no best.ckpt: it was collected without" in said
     page = (tmp_path / "taken/mine/codes/report/report.md").read_text(encoding="utf-8")
     assert "1 of coder, 1 of reader; NVIDIA H100: 1 of coder" in page
+
+
+def test_a_study_s_own_folder_loses_nothing(made: Path, tmp_path: Path) -> None:
+    """Not even a run without weights, nor one whose copy was cut off by a kill."""
+    first, *_ = bring(made, tmp_path, checkpoints=True)
+    shutil.copytree(tmp_path / "there" / "deeper", tmp_path / "taken/mine/codes")
+    own = tmp_path / "taken/mine/codes" / first.name
+    (own / "best.ckpt").unlink()
+    cut_off = own.with_name(f".{first.name}.part")
+    shutil.copytree(own, cut_off)
+    shutil.rmtree(tmp_path / "there")
+    (tmp_path / "there").symlink_to(tmp_path / "taken/mine/codes")
+    assert f"there/{first.name}: not taken, it is the study's own" in collect(tmp_path)
+    assert (own / "result.json").is_file() and (own / "last.ckpt").is_file()
+    assert cut_off not in runs_by_hash(own.parent).values()
+
+
+def test_a_run_that_another_process_has_finished_stays(made: Path, tmp_path: Path) -> None:
+    """It was missing when this process made its plan, and is done when its turn comes."""
+    folder = tmp_path / "made"
+    shutil.copytree(made / "made", folder)
+    done = sorted(path.parent for path in folder.glob("*/result.json"))[0]
+    before = (done / "result.json").stat().st_mtime_ns
+    plain = runs.read_config(done)
+    outcome = run_job(Job("coder", {}, plain, config_hash(plain)), done)
+    assert outcome == "left as another process has made it meanwhile"
+    assert (done / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_damaged_config_and_an_empty_folder(made: Path, tmp_path: Path) -> None:
+    first, *_ = bring(made, tmp_path, checkpoints=False)
+    (first / "config.yaml").write_text("[")
+    said = collect(tmp_path)
+    assert len(said) == 4 and "is damaged" in next(line for line in said if first.name in line)
+    shutil.rmtree(tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    assert collect(tmp_path, code=2) == ["error: there is no run in there, nor in a directory below"]
 
 
 def test_what_is_not_taken_is_said(made: Path, tmp_path: Path) -> None:

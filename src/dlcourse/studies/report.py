@@ -26,6 +26,7 @@ from dlcourse.studies.study import Claim, Job, Study, job_columns
 from dlcourse.studies.verdict import Verdict, not_comparable, not_run
 
 REPORT, MEASURED = "report", "measured.csv"
+UNMEASURED = "it is measured on the networks of runs, which were collected without their checkpoints"
 COMFORT = (*NOT_HASHED, "data.root")  # overrides that don't change what a study computes
 
 
@@ -121,13 +122,16 @@ def with_measurements(study: Study, known: Runs) -> Runs:
             extra = measure(study, known)
         except runs.MissingCheckpointError:
             whole = Runs(done[[(run / runs.BEST).is_file() for run in done["run"]]], known.folder)
+            known.table.attrs["unmeasured"] = True
             if not len(whole.table):
                 return known
             extra = measure(study, whole)
             extra.attrs["incomplete"] = True
         if not extra.attrs.get("incomplete"):
             runs.write_text(path, f"# {stamp}\n" + extra.to_csv(index=False))
-    return Runs(known.table.merge(extra, on="hash", how="left"), known.folder)
+    table = known.table.merge(extra, on="hash", how="left")
+    table.attrs |= known.table.attrs
+    return Runs(table, known.folder)
 
 
 # --- verdicts and the page -------------------------------------------------------------------------------------------
@@ -145,7 +149,12 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
     for column, sentence in claim.needs.items():
         if column not in table or table[column].isna().all():
             return not_run(sentence)
-    verdict: Verdict = find_function(study, claim.check, checks, "check")(table, **claim.arguments)
+    try:
+        verdict: Verdict = find_function(study, claim.check, checks, "check")(table, **claim.arguments)
+    except LookupError:
+        if not table.attrs.get("unmeasured"):
+            raise
+        return not_run(UNMEASURED)
     of = claim.arguments.get("of")
     asked = select(table[done], {"block": of["block"]} if isinstance(of, dict) and "block" in of else {})
     comparable = asked["comparable"].astype(bool).all()
@@ -162,9 +171,12 @@ def page_items(study: Study, known: Runs) -> list[page.Item]:
             make = find_function(study, name, items, "item of the report")
             try:
                 item = make(study, known, **(arguments or {}))
-            except runs.MissingCheckpointError as error:
+            except (runs.MissingCheckpointError, LookupError) as error:
+                if isinstance(error, LookupError) and not known.table.attrs.get("unmeasured"):
+                    raise
                 title = (arguments or {}).get("title", name.replace("_", " "))
-                item = page.Text(f"## {title}\n\nLeft out: {error}.")
+                why = UNMEASURED if isinstance(error, LookupError) else error
+                item = page.Text(f"## {title}\n\nLeft out: {why}.")
             made += item if isinstance(item, list) else [item]
     return made
 

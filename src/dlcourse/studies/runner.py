@@ -102,7 +102,7 @@ def launched_job(cfg: DictConfig) -> str:
 def runs_by_hash(folder: Path) -> dict[str, Path]:
     """The runs in a study's folder by their config's hash, whatever their directories are called."""
     found: dict[str, Path] = {}
-    for result in sorted(folder.glob(f"*/{runs.RESULT}")):
+    for result in sorted(folder.glob(f"[!.]*/{runs.RESULT}")):  # a copy that isn't whole yet is hidden
         with contextlib.suppress(InputError):
             found.setdefault(str(runs.read_result(result.parent).get("config_hash")), result.parent)
     return found
@@ -112,6 +112,13 @@ def is_whole(run: Path, expected: str) -> bool:
     """Whether a run is done and its directory whole; what is wrong with one that claims to be done is printed."""
     if run_status(run) != "done":
         return False
+    if reason := damage(run, expected):
+        print(f"{quote_path(run)} is damaged and is made again: {reason}")
+    return not reason
+
+
+def damage(run: Path, expected: str) -> str:
+    """What is wrong with a run that claims to be done; empty where its directory is whole."""
     try:
         if config_hash(runs.read_config(run)) != expected:
             raise InputError(f"its {runs.CONFIG} is not the one that it ran with")
@@ -120,9 +127,8 @@ def is_whole(run: Path, expected: str) -> bool:
         if not (run / runs.METRICS).is_file():
             raise InputError(f"it has no {runs.METRICS}")
     except InputError as error:
-        print(f"{quote_path(run)} is damaged and is made again: {error}")
-        return False
-    return True
+        return str(error)
+    return ""
 
 
 def run_job(job: Job, run: Path) -> str:
@@ -131,6 +137,8 @@ def run_job(job: Job, run: Path) -> str:
     with lock_run(run) as free:
         if not free:
             return "left to another process, which is at it"
+        if run_status(run) == "done" and not damage(run, job.hash):
+            return "left as another process has made it meanwhile"
         resume = run_status(run) in ("interrupted", "running") and (run / runs.LAST).is_file()
         if not resume and run.exists():
             shutil.rmtree(run)

@@ -1,8 +1,6 @@
 """A run taken up again: from another directory, on data that have changed, with other settings, after it broke off."""
 
 import csv
-import errno
-import io
 import logging
 import signal
 from collections.abc import Callable
@@ -187,39 +185,6 @@ def test_the_best_weights_of_an_interrupted_run_are_there(
     resume.main([f"run={run}"])
     straight = train(*words, run="straight")
     assert runs.read_result(run)["metrics"] == runs.read_result(straight)["metrics"]
-
-
-FULL = (
-    OSError(errno.ENOSPC, "No space left on device"),
-    RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
-    RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
-)
-
-
-@pytest.mark.parametrize("error", FULL, ids=["no space", "unexpected pos", "stream writer"])
-@pytest.mark.parametrize("place", ["best", "last"])
-def test_a_checkpoint_that_can_not_be_written(
-    place: str, error: Exception, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk, as torch.save reports it, is one sentence; the run says that it failed, no half file is left."""
-    train(*LINEAR, "trainer.max_epochs=1", run="well")  # so that the prepared data are there
-    save = torch.save
-
-    def full(obj: Any, f: Any, *rest: Any, **options: Any) -> None:
-        if ("optimizer_states" in obj) == (place == "last"):
-            if not isinstance(f, io.IOBase):
-                Path(f).write_bytes(b"half of it")
-            raise error
-        save(obj, f, *rest, **options)
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError) as raised:
-        train(*LINEAR, "trainer.max_epochs=2", run="full")
-    assert "\n" not in str(raised.value)
-    result = runs.read_result(tmp_path / "full")
-    assert (result["status"], result["error"]) == ("failed", str(raised.value))
-    assert list((tmp_path / "full").glob("*.part")) == []
-    assert not (tmp_path / "full" / f"{place}.ckpt").exists()
 
 
 def test_columns_where_not_every_epoch_is_validated(train: Train) -> None:

@@ -22,6 +22,7 @@ from dlcourse import evaluate, predict, resume, runs
 from dlcourse import train as training
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
+from dlcourse.runs.lock import BusyRunError
 
 SRC = Path(training.__file__).parents[1]
 SMALL = ("data.source=stand-in", "data.limit=200", "data.limit_eval=100", "logger=none", "model=linear",
@@ -212,9 +213,14 @@ def test_a_place_that_can_not_be_written(tmp_path: Path, run: Path) -> None:
 
 
 def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trained: Path) -> None:
-    """Job 0 has a run there already, job 1 meets an error that nobody foresaw, job 2 is well."""
+    """Job 0 has another run there already, job 1 meets an error that nobody foresaw, job 2 is well."""
     shutil.copytree(trained, tmp_path / "sweep" / "0")
-    before = (tmp_path / "sweep" / "0" / runs.RESULT).read_text()
+    before = (
+        (tmp_path / "sweep" / "0" / runs.RESULT)
+        .read_text()
+        .replace(runs.read_result(trained)["config_hash"], "another")
+    )
+    (tmp_path / "sweep" / "0" / runs.RESULT).write_text(before)
     script = (
         "import sys; from dlcourse import train\nfrom dlcourse.core import cli\nfrom dlcourse.training import fit\n"
         "real = fit.train\n"
@@ -247,6 +253,8 @@ def test_a_run_that_is_killed_goes_on(sent: signal.Signals, status: str, tmp_pat
         until = time.monotonic() + 90
         while not (run / runs.LAST).is_file() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
+        with pytest.raises(BusyRunError, match="another process"):
+            resume.main([f"run={run}"])
         process.send_signal(sent)
         process.communicate(timeout=60)
     finally:

@@ -158,12 +158,12 @@ def test_two_processes_share_a_study(tmp_path: Path, capsys: pytest.CaptureFixtu
     """A run that another process is at is left to it, and is a gap in this one's report."""
     assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
     busy, done = (tmp_path / name for name in sorted(trained(tmp_path)))
-    shutil.rmtree(busy)
-    with FileLock(busy.with_name(f".{busy.name}.lock")):
+    runs.clear_run(busy)
+    with FileLock(busy / runs.LOCK):
         assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
     out = capsys.readouterr().out
     assert "left to another process" in out and "0 runs trained, 1 of 2 done" in out
-    assert not busy.exists() and done.exists()
+    assert not (busy / runs.RESULT).exists() and done.exists()
     assert run("cmu/q3", tmp_path, optimizer__lr=[0.009, 0.09]) == 0
     assert "1 runs trained, 2 of 2 done" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ that the run would have had. A run that is done goes on when trainer.max_epochs 
 """
 
 import logging
+from pathlib import Path
 
 from dlcourse import runs
 from dlcourse.config import plugins
@@ -18,6 +19,13 @@ def main(argv: list[str]) -> float | None:
     given = cli.parse_arguments(argv, __doc__, ("run",), ("trainer.max_epochs", "plugins"))
     plugins.grant(given.get("plugins"))
     run = runs.find_run(given["run"]).resolve()
+    from dlcourse.runs.lock import hold_run  # here, like what comes below: they take longer than a mistake should
+
+    with hold_run(run):
+        return go_on(run, given)
+
+
+def go_on(run: Path, given: dict[str, str]) -> float | None:
     plain, result = runs.read_config(run), runs.read_result(run)
     raised = False
     if "trainer.max_epochs" in given:

@@ -37,7 +37,7 @@ def job(cfg: DictConfig) -> float | Failure | None:
         check(plain)
         if sweep and (plain["trainer"]["devices"], plain["trainer"]["num_nodes"]) != (1, 1):
             raise InputError("a sweep's runs have one device each: trainer.devices=1, or start its runs one by one")
-        from dlcourse.training.fit import train  # here, because importing torch takes seconds that a typo should not
+        from dlcourse.training.fit import complete, train  # here: importing torch takes seconds that a typo should not
 
         prune = None
         if hydra_cfg.sweeper["_target_"].endswith("OptunaSweeper") and sweep:
@@ -46,7 +46,7 @@ def job(cfg: DictConfig) -> float | Failure | None:
             search_cfg, folder = hydra_cfg.sweeper, Path(hydra_cfg.sweep.dir)
             rule = (str(search_cfg.pruner), int(search_cfg.startup_trials))
             prune = Prune(folder, int(run.name), plain["model"]["monitor"], *rule)
-        return train(plain, run, command, prune=prune)
+        return complete(plain, run, command, prune) if sweep else train(plain, run, command)
     except (InputError, OSError) as error:
         failure = Failure(cli.error_sentence(error), code=2)
         if not sweep:
@@ -128,7 +128,12 @@ def refuse_used(overrides: list[str]) -> None:
             continue
         if not value:
             raise InputError("hydra.run.dir= has no value: the directory of the run")
-        if (Path(value.strip("'\"")) / runs.RESULT).is_file():
+        run = Path(value.strip("'\""))
+        if (run / runs.LOCK).is_file():
+            from dlcourse.runs.lock import refuse_busy
+
+            refuse_busy(run)
+        if (run / runs.RESULT).is_file():
             raise InputError(f"{override} already holds a run: python -m dlcourse.resume run=DIR, or another directory")
 
 

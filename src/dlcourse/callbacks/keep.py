@@ -1,7 +1,12 @@
 """The run directory, kept up to date while training goes on: metrics.csv, best.ckpt, last.ckpt."""
 
+import contextlib
 import csv
+import errno
+import io
+import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +14,21 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.core.files import unwritable, write_bytes
 from dlcourse.runs import BEST, LAST, METRICS, STEPS
 from dlcourse.tasks.task import Task, mode_of
+
+log = logging.getLogger(__name__)
 
 
 class Keep(Checkpoint):
     """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
+
+    `on_nan=stop` ends training after the first epoch whose loss was no finite number.
 
     best.ckpt has the weights of the epoch with the best `monitor` (of equal ones the lowest loss), or with
     `selection=last` those of the last epoch, and what rebuilds the task; last.ckpt has everything that resuming needs.
@@ -29,12 +40,14 @@ class Keep(Checkpoint):
 
     SHARE = 0.05
 
-    def __init__(self, run: Path, monitor: str, selection: str = "best", log_steps: bool = False) -> None:
+    def __init__(
+        self, run: Path, monitor: str, selection: str = "best", log_steps: bool = False, on_nan: str | None = None
+    ) -> None:
         self.run, self.monitor, self.mode = run, monitor, mode_of(monitor)
-        self.selection, self.log_steps = selection, log_steps
+        self.selection, self.log_steps, self.on_nan = selection, log_steps, on_nan
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
-        self.diverged: dict[str, int] | None = None  # the first epoch and step whose loss was no finite number
+        self.diverged: dict[str, float] | None = None  # the first epoch and step whose loss was no finite number
         self._best_weights: dict[str, Tensor] | None = None
         self._began = time.monotonic()
         self._saved = self._cost = 0.0
@@ -45,9 +58,17 @@ class Keep(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._began = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
 
-    def continue_from(self, epochs: int) -> None:
-        """Take up the rows of the first `epochs` epochs again; later ones are of epochs that are trained anew."""
-        self.rows = [row for row in read_metrics(self.run / METRICS) if row["epoch"] <= epochs]
+    def continue_from(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the rows of a checkpoint, in metrics.csv too; later ones are of epochs that are trained anew."""
+        saved = checkpoint["callbacks"][self.state_key]
+        if "rows" in saved:
+            rows = [dict(zip(saved["columns"], values, strict=True)) for values in saved["rows"].tolist()]
+            self.rows = [row | {key: int(row[key]) for key in ("epoch", "step")} for row in rows]
+        else:  # a run of an earlier version: its rows are in metrics.csv alone
+            epochs = checkpoint["epoch"] + 1
+            self.rows = [row for row in read_metrics(self.run / METRICS) if row["epoch"] <= epochs]
+            if len(self.rows) < epochs:
+                raise InputError(f"{self.run / METRICS} is damaged: it has {len(self.rows)} rows of {epochs} epochs")
         _write(self.run / METRICS, "w", self.rows)
         if self.log_steps:
             done = self.rows[-1]["step"] if self.rows else 0
@@ -57,7 +78,8 @@ class Keep(Checkpoint):
                 self.best = row
 
     def state_dict(self) -> dict[str, Any]:
-        return {"stopped_at": self._stopped_at}
+        values = torch.tensor([list(row.values()) for row in self.rows], dtype=torch.float64)
+        return {"stopped_at": self._stopped_at, "columns": list(self.rows[-1]), "rows": values}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._stopped_at = state_dict["stopped_at"]
@@ -82,7 +104,11 @@ class Keep(Checkpoint):
         first = trainer.global_step - len(pl_module.step_losses) + 1
         bad = (first + i for i, loss in enumerate(pl_module.step_losses) if not math.isfinite(loss))
         if self.diverged is None and (step := next(bad, None)) is not None:
-            self.diverged = {"epoch": int(row["epoch"]), "step": step}
+            self.diverged = {"epoch": row["epoch"], "step": step, "lr": row["lr"]}
+            text = "the loss is no finite number from step %s on (epoch %s, a rate of %.4g); a lower optimizer.lr helps"
+            log.warning(text, step, row["epoch"], row["lr"])
+        if self.diverged and self.on_nan == "stop":
+            trainer.should_stop = True
         if trainer.is_global_zero:
             mode = "w" if len(self.rows) == 1 else "a"
             _write(self.run / METRICS, mode, [row])
@@ -100,7 +126,10 @@ class Keep(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if trainer.is_global_zero and not isinstance(exception, InputError):
-            self._save_best(pl_module)
+            try:
+                self._save_best(pl_module)
+            except InputError as error:  # what went wrong first is what is said last
+                log.warning("%s", error)
 
     def _better(self, row: dict[str, float]) -> bool:
         """Whether an epoch is the best so far; of several equal ones it is the one with the lowest loss."""
@@ -118,15 +147,9 @@ class Keep(Checkpoint):
         began = time.monotonic()
         if self.best is None:  # nothing finite to go by: the latest weights are as good as any
             self._best_weights = dict(pl_module.state_dict())
-        try:
-            if trainer.is_global_zero:
-                self._save_best(pl_module)
-            part = self.run / (LAST + ".part")
-            trainer.save_checkpoint(part)
-            if trainer.is_global_zero:
-                part.replace(self.run / LAST)
-        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-            raise InputError(f"{self.run}: a checkpoint can't be written there: {first_line(error)}") from error
+        if trainer.is_global_zero:
+            self._save_best(pl_module)
+        trainer.save_checkpoint(self.run / LAST)
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
@@ -141,26 +164,59 @@ class Keep(Checkpoint):
             "epoch": int((self.best or self.rows[-1])["epoch"]),
             "pytorch-lightning_version": L.__version__,
         }
-        part = self.run / (BEST + ".part")
-        torch.save(weights, part)
-        part.replace(self.run / BEST)
+        write_checkpoint(weights, self.run / BEST)
         self._best_weights = None
 
 
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Tensors and plain values as torch's file, whole or not at all; raises InputError where there is no room."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's own checkpoints, written as all others are."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+
 def _write(path: Path, mode: str, rows: list[dict[str, float]]) -> None:
+    """Rows into a file of their own, or below those that are there; where not all fit, none."""
     if not rows:
         return
-    with path.open(mode, newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), extrasaction="ignore")
-        if mode == "w":
-            writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), extrasaction="ignore")
+    before = path.stat().st_size if mode == "a" and path.is_file() else 0
+    if not before:
+        writer.writeheader()
+    writer.writerows(rows)
+    data = text.getvalue().encode()
+    if mode == "w":
+        write_bytes(path, data)
+        return
+    try:
+        with path.open("ab", buffering=0) as file:
+            file.write(data)
+            if file.tell() < before + len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, before)
+        raise unwritable(path, error, len(data)) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv or steps.csv, numbers as numbers; [] where there are none yet."""
+    """The rows of a run's metrics.csv or steps.csv, numbers as numbers; [] where there are none yet.
+
+    Raises InputError for a damaged file.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
-    return [row | {key: int(row[key]) for key in ("epoch", "step") if key in row} for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+        return [row | {key: int(row[key]) for key in ("epoch", "step") if key in row} for row in rows]
+    except (ValueError, TypeError, csv.Error, OverflowError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}): put back an intact copy of it") from error

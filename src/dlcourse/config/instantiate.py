@@ -4,7 +4,7 @@ import inspect
 from typing import Any, TypeVar
 
 from dlcourse.config.plugins import OURS, find_object, is_granted
-from dlcourse.core.errors import InputError
+from dlcourse.core.errors import InputError, memory_mistake
 
 T = TypeVar("T")
 
@@ -41,6 +41,8 @@ def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: A
         raise InputError(f"{key}: {cls.__name__} {error}") from None
     try:
         return cls(*args, **arguments)
-    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MemoryError) as error:
+        if mistake := memory_mistake(error):
+            raise mistake from error
         why, *_ = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"{key}: {why}") from error

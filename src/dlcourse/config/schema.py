@@ -111,6 +111,7 @@ RULES: dict[str, Rule] = {
         "trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches": BATCHES,
         "trainer.selection": _one_of("best", "last"),
         "trainer.stepping": _one_of("auto", "lightning"),
+        "trainer.on_nan": _one_of(None, "stop"),
         "trainer.evaluate": SPLITS,
     }.items()
     for key in keys.split()
@@ -119,7 +120,7 @@ TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "sto
 REQUIRED = (
     "seed", "name", "data.name", "data.shape", "data.classes", "data.batch_size", "model.name", "model._target_",
     "model.monitor", "model.net._target_", "optimizer._target_", "optimizer.lr",
-    *(key for key in RULES if key.startswith("trainer.") and key != "trainer.stepping"),
+    *(key for key in RULES if key.startswith("trainer.") and key not in ("trainer.stepping", "trainer.on_nan")),
 )  # fmt: skip
 
 

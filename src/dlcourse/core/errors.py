@@ -31,3 +31,17 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """What an error of another library says, without the rest of its text."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def memory_mistake(error: BaseException) -> InputError | None:
+    """The sentence for an error that says that there is too little memory, a CPU's or a GPU's; None for any other."""
+    texts = (
+        "out of memory",
+        "can't allocate memory",
+        "Unable to allocate",
+        "Invalid buffer size",
+        "Storage size calculation overflowed",
+    )
+    if isinstance(error, MemoryError) or any(text in str(error) for text in texts):
+        return InputError("out of memory: a smaller data.batch_size, data.eval_batch_size or network helps")
+    return None

@@ -2,7 +2,10 @@
 
 import contextlib
 import csv
+import errno
 import io
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,14 +23,38 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, then renamed."""
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all: under a temporary name, to the disk itself, then renamed.
+
+    Raises InputError where there is no room, or no permission.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(data)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from error
+        raise unwritable(path, error, len(data)) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def unwritable(path: Path, error: OSError, needed: int) -> InputError:
+    """The sentence for a file that can't be written; of a full disk it says how many bytes are `needed`."""
+    why = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with contextlib.suppress(OSError):
+            why += f" ({file_size(needed)} are needed, {file_size(shutil.disk_usage(path.parent).free)} are free)"
+    return InputError(f"{path} can't be written: {why}")
+
+
+def file_size(number: float) -> str:
+    """Bytes as people read them: `1.5 MB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dlcourse.plots import style
@@ -39,11 +40,15 @@ def learning_curves(
                 curves[stage] = (x, y)
         for stage, (x, y) in curves.items():
             draw_curve(ax, x, y, STAGES[stage])
+            if not np.isfinite(y[-1]):
+                mark_end(ax, x, y, STAGES[stage])
+        if not curves:
+            ax.text(0.5, 0.5, "no finite number", color=GREY, ha="center", va="center", transform=ax.transAxes)
         style.style_axes(ax, metric, "epoch", grid=True)
         style.integer_ticks(ax, [x for x, _ in curves.values()])
         if style.value_ratio([y for _, y in curves.values()]) > 30:
             ax.set_yscale("log")
-        if best_epoch is not None:
+        if best_epoch is not None and curves:
             xs = np.concatenate([x for x, _ in curves.values()])
             text = f"best: epoch {best_epoch}" if ax is axes[0] else ""
             style.mark_x(ax, best_epoch, text, (xs.min() + xs.max()) / 2, GREY, 0.8)
@@ -81,7 +86,7 @@ def superimposed(
             ax.fill_between(x[known], y[known] - sd, y[known] + sd, color=colours[i], alpha=0.18, linewidth=0)
         diverged = len(y) > 0 and not known[-1]
         if diverged and known.any():
-            ax.plot(x[known][-1], y[known][-1], "x", color=colours[i], markersize=6)
+            mark_end(ax, x, y, colours[i])
         known_curves[f"{name} (diverged)" if diverged else name] = (x, y)
     style.style_axes(ax, "", x_label, y_label, grid=True)
     xs_all = np.concatenate([np.empty(0), *(x for x, _ in known_curves.values())])
@@ -101,3 +106,9 @@ def superimposed(
     label_ends(ax, known_curves, [*colours, *[GREY] * len(levels or {})], inches=3.5)
     style.heading(fig, title)
     return fig
+
+
+def mark_end(ax: Axes, x: Array, y: Array, colour: str) -> None:
+    """A cross at a curve's last finite number: from there on it is none."""
+    last = np.flatnonzero(np.isfinite(y))[-1]
+    ax.plot(x[last], y[last], "x", color=colour, markersize=6)

@@ -84,7 +84,8 @@ def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -
     groups, why = means(table, by, sorted(metrics, key=lambda m: "loss" not in m))
     top = os.path.commonpath([run.absolute().parent for run in table["run"]])
     directories = [os.path.relpath(run, top) for run in table["run"]]
-    single = table[[*differing, *metrics, "epochs", "seconds"]].assign(directory=directories)
+    columns = [*differing, *metrics, "epochs", *(["diverged"] if table["diverged"].notna().any() else []), "seconds"]
+    single = table[columns].assign(directory=directories)
     items: list[Item] = [Table("Runs", single.rename(columns=short), "Seconds: all of a run, its tests included.")]
     if why:
         items.insert(0, Text(f"No means over seeds: {escape_markdown(why)}."))

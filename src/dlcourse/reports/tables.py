@@ -63,6 +63,7 @@ def run_record(run: Path) -> dict[str, Any]:
         **{key: np.nan if value is None else value for key, value in result["metrics"].items()},
         **{key: result.get(key) for key in ("epochs", "best_epoch", "steps", "train_seconds", "seconds", "parameters")},
         **{key: result.get(key) for key in ("status", "score", "device", "commit", "config_hash")},
+        "diverged": (result.get("diverged") or {}).get("epoch"),
         "comparable": bool(data.get("comparable")) and published,
         "data.source": data.get("source"),
         "data.provenance": data.get("provenance"),
@@ -110,6 +111,10 @@ def collect_warnings(table: DataFrame, overrides: Mapping[str, Any], quick: bool
         for text, group in done[~done["comparable"].astype(bool)].groupby("data.provenance"):
             kind = "Stand-in data" if (group["data.source"] != "real").any() else "Not the published files"
             out.append(f"{kind} ({or_list(sorted(set(group['data.name'])), 5)}): {text}.")
+        if "diverged" in done and (epochs := sorted(done["diverged"].dropna().astype(int).unique())):
+            many = done["diverged"].notna().sum()
+            when = or_list([str(epoch) for epoch in epochs], 5)
+            out.append(f"{many} of {len(table)} runs diverged: their loss is no finite number from epoch {when} on.")
         if (done["weights"] == "rebuilt").any():
             out.append("Pretrained weights rebuilt from other copies: close to torchvision's own, not equal.")
     return out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from dlcourse.core.files import write_bytes as write_bytes
 
 CONFIG, RESULT, METRICS, STEPS = "config.yaml", "result.json", "metrics.csv", "steps.csv"
 BEST, LAST = "best.ckpt", "last.ckpt"
+LOCK = ".lock"  # whose process is at work on the run: runs/lock.py
 STATES = ("running", "done", "failed", "interrupted")
 # The keys of result.json that people script against, and what each may hold; more may be there.
 KEYS: dict[str, tuple[type, ...]] = {
@@ -58,9 +60,21 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def write_result(run: Path, result: dict[str, Any]) -> None:
-    """result.json; a number that is not finite is written as null, since JSON has none."""
+    """result.json; a number that is not finite is written as null, since JSON has none.
+
+    On a full disk it is written over, if it fits where it was. Raises InputError where it doesn't.
+    """
+    path = run / RESULT
     finite = json.loads(json.dumps(result), parse_constant=lambda name: None)
-    write_text(run / RESULT, json.dumps(finite, indent=2) + "\n")
+    try:
+        write_text(path, json.dumps(finite, indent=2) + "\n")
+    except InputError:
+        short = json.dumps(finite).encode()
+        if not path.is_file() or len(short) > path.stat().st_size:
+            raise
+        with path.open("r+b") as file:
+            file.write(short)
+            file.truncate()
 
 
 def confusion_file(run: Path, split: str) -> Path:
@@ -204,13 +218,20 @@ def discard_run(run: Path) -> None:
     """Take back what was written of a run that never began: only its own files, and folders that are empty then."""
     if (run / RESULT).is_file():
         return
-    for pattern in (".hydra/*.yaml", "train.log", "events.out.tfevents.*"):
+    for pattern in (".hydra/*.yaml", "train.log", "events.out.tfevents.*", LOCK):
         for file in run.glob(pattern):
             file.unlink(missing_ok=True)
     with suppress(OSError):  # the first folder that is not empty is the last that is tried
         for folder in takewhile(Path.cwd().__ne__, (run / ".hydra", run, *run.parents)):
             with suppress(FileNotFoundError):
                 folder.rmdir()
+
+
+def clear_run(run: Path) -> None:
+    """Delete what a run left, so that it can be made again: all but its lock, its log, and what Hydra wrote."""
+    for path in run.iterdir():
+        if path.name not in (LOCK, ".hydra", "train.log"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 # --- the run that encodes another's data ---

@@ -10,7 +10,8 @@ from dlcourse.config.identity import config_hash, hashed_values
 from dlcourse.core.errors import InputError
 from dlcourse.launch.overrides import override_text
 from dlcourse.reports.overview import FOLLOWS
-from dlcourse.studies.runner import damage, lock_run, plan_runs
+from dlcourse.runs.lock import BusyRunError, hold_run
+from dlcourse.studies.runner import damage, plan_runs
 from dlcourse.studies.runs import run_status
 from dlcourse.studies.study import Job, load_study
 
@@ -72,22 +73,26 @@ def take_run(run: Path, job: Job, place: Path) -> str:
     plain = runs.read_config(run)
     if "encoder" in plain["data"]:  # the same run, elsewhere
         plain["data"]["encoder"] = job.plain["data"].get("encoder")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with lock_run(place) as free:
-        if not free:
-            return f"not taken, another process is at {place}"
-        if run_status(place) == "done" and not damage(place, job.hash):
-            return f"{place} has it already"
-        part = place.with_name(f".{place.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(run, part)
-        for path in (part, *part.rglob("*")):  # what is kept read-only there is a run like any other here
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        runs.write_config(part, plain)
-        result = runs.read_result(run)
-        runs.write_result(part, result | {"collected": str(run)})
-        shutil.rmtree(place, ignore_errors=True)  # only now: it may be what was copied
-        part.rename(place)
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_run(place):
+            if run_status(place) == "done" and not damage(place, job.hash):
+                return f"{place} has it already"
+            part = place.with_name(f".{place.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(run, part, ignore=shutil.ignore_patterns(runs.LOCK))
+            for path in (part, *part.rglob("*")):  # what is kept read-only there is a run like any other here
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            runs.write_config(part, plain)
+            result = runs.read_result(run)
+            runs.write_result(part, result | {"collected": str(run)})
+            runs.clear_run(place)  # only now: it may be what was copied
+            shutil.rmtree(place / ".hydra", ignore_errors=True)
+            for path in sorted(part.iterdir(), key=lambda path: path.name == runs.RESULT):  # which makes it whole
+                path.replace(place / path.name)
+            part.rmdir()
+    except BusyRunError:
+        return f"not taken, another process is at {place}"
     return f"taken as {place} ({result['device']})"
 
 

@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -18,10 +16,11 @@ from dlcourse.core.cli import error_sentence, log_apart
 from dlcourse.core.errors import InputError
 from dlcourse.launch.compose import resolve
 from dlcourse.launch.jobs import launch_jobs
+from dlcourse.runs.lock import BusyRunError, hold_run
 from dlcourse.studies.report import check_functions, table_of_runs, write_report
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.study import Job, Planned, Study, expand_block, load_study, narrow, override_words
-from dlcourse.training.fit import train
+from dlcourse.training.fit import complete
 from dlcourse.training.summary import quote_path
 
 
@@ -133,50 +132,32 @@ def damage(run: Path, expected: str) -> str:
 
 def run_job(job: Job, run: Path) -> str:
     """Train one run to its end; in one line what became of it."""
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with lock_run(run) as free:
-        if not free:
-            return "left to another process, which is at it"
-        if run_status(run) == "done" and not damage(run, job.hash):
-            return "left as another process has made it meanwhile"
-        resume = run_status(run) in ("interrupted", "running") and (run / runs.LAST).is_file()
-        if not resume and run.exists():
-            shutil.rmtree(run)
-        run.mkdir(exist_ok=True)
-        began = time.monotonic()
-        command = f"python -m dlcourse.train {job}"
-        with log_apart(run / "train.log"):
-            try:
-                try:
-                    score = train(job.plain, run, command, resume)
-                except InputError:
-                    if not resume:
-                        raise
-                    shutil.rmtree(run)  # nothing to go on from: a checkpoint that is damaged, data that have changed
-                    run.mkdir()
-                    score = train(job.plain, run, command)
-            except Exception as error:
-                text = (
-                    error_sentence(error)
-                    if isinstance(error, InputError | OSError)
-                    else f"{type(error).__name__}: {error}"
-                )
-                logging.getLogger(__name__).exception("%s", text)
-                runs.write_failure(run, text, command)
-                return f"failed: {text}"
-        result = runs.read_result(run)
-        value = "never a number" if score is None else f"{score:.4g}"
-        return f"done in {time.monotonic() - began:.0f} s, {result['epochs']} epochs: {result['monitor']} {value}"
-
-
-@contextlib.contextmanager
-def lock_run(run: Path) -> Iterator[bool]:
-    """Whether this process may work on a run: no other does. The lock goes when the process does, however it ends."""
-    lock = FileLock(run.with_name(f".{run.name}.lock"))
+    run.mkdir(parents=True, exist_ok=True)
     try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    with held:
-        yield True
+        with hold_run(run):
+            return _run_job(job, run)
+    except BusyRunError:
+        return "left to another process, which is at it"
+
+
+def _run_job(job: Job, run: Path) -> str:
+    """`run_job` in a directory that is this process's."""
+    if run_status(run) == "done" and not damage(run, job.hash):
+        return "left as another process has made it meanwhile"
+    if run_status(run) in ("done", "damaged"):
+        runs.clear_run(run)
+    began = time.monotonic()
+    command = f"python -m dlcourse.train {job}"
+    with log_apart(run / "train.log"):
+        try:
+            score = complete(job.plain, run, command)
+        except Exception as error:
+            text = (
+                error_sentence(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+            )
+            logging.getLogger(__name__).exception("%s", text)
+            runs.write_failure(run, text, command)
+            return f"failed: {text}"
+    result = runs.read_result(run)
+    value = "never a number" if score is None else f"{score:.4g}"
+    return f"done in {time.monotonic() - began:.0f} s, {result['epochs']} epochs: {result['monitor']} {value}"

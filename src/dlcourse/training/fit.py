@@ -16,19 +16,20 @@ from dlcourse import runs
 from dlcourse.callbacks import Keep
 from dlcourse.config.identity import config_hash
 from dlcourse.config.schema import check
-from dlcourse.core.errors import InputError, first_line
+from dlcourse.core.errors import InputError, first_line, memory_mistake
 from dlcourse.data.module import DataModule
 from dlcourse.data.splitting import SPLITS
 from dlcourse.runs import main_process
+from dlcourse.runs.lock import BusyRunError, hold_run
 from dlcourse.tasks import Classify, Task
 from dlcourse.tasks.task import mode_of
 from dlcourse.training import population
 from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
-from dlcourse.training.loading import load_weights, read_checkpoint
+from dlcourse.training.loading import epochs_done, load_weights, read_checkpoint
 from dlcourse.training.setup import assemble, quiet
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
-from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, report, summarise
+from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, quote_path, report, summarise
 
 if TYPE_CHECKING:
     from dlcourse.training.search import Prune
@@ -47,8 +48,43 @@ def train(
     result.json says `failed` or `interrupted`, and the exception goes on.
     """
     check(plain)
-    if not resume and (run / runs.RESULT).is_file() and main_process():
-        raise InputError(f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir")
+    with hold_run(run):
+        if not resume and (run / runs.RESULT).is_file() and main_process():
+            raise InputError(
+                f"{run} already holds a run: python -m dlcourse.resume run={run}, or another hydra.run.dir"
+            )
+        return _train(plain, run, command, resume, prune)
+
+
+def complete(plain: dict[str, Any], run: Path, command: str = "", prune: "Prune | None" = None) -> float | None:
+    """Train a run, or what is missing of it; returns its score.
+
+    One that is done stays as it is, one that was interrupted goes on (if it can't, it is begun anew), one that failed
+    is made again. Raises InputError where the directory has a run of another config.
+    """
+    with hold_run(run):
+        if not (run / runs.RESULT).is_file():
+            return train(plain, run, command, prune=prune)
+        result = runs.read_result(run)
+        if result.get("config_hash") not in (None, config_hash(plain)):
+            raise InputError(f"{run} already holds a run of another config: take another hydra.sweep.dir, or remove it")
+        if result["status"] == "done":
+            log.info("%s is done already (%s %s)", quote_path(run), result["monitor"], result["score"])
+            return None if result["score"] is None else float(result["score"])
+        if result["status"] != "failed" and (run / runs.LAST).is_file():
+            try:
+                log.info("%s goes on after epoch %s", quote_path(run), epochs_done(run))
+                return train(plain, run, command, resume=True, prune=prune)
+            except BusyRunError:
+                raise
+            except InputError as error:  # nothing to go on from: a checkpoint that is damaged, data that have changed
+                log.warning("%s; the run is begun anew", error)
+        runs.clear_run(run)
+        return train(plain, run, command, prune=prune)
+
+
+def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: "Prune | None") -> float | None:
+    """`train` in a directory that is this process's."""
     previous = runs.read_result(run) if resume else {}
     quiet()
     torch.set_float32_matmul_precision(plain["trainer"]["matmul_precision"])
@@ -181,9 +217,7 @@ def as_mistake(error: Exception) -> InputError | None:
         return error
     if isinstance(error, MisconfigurationException):  # Lightning's word for settings that don't go together
         return InputError(f"trainer: {first_line(error)}")
-    if "out of memory" in str(error) or "can't allocate memory" in str(error):
-        return InputError("out of memory: a smaller data.batch_size, data.eval_batch_size or network helps")
-    return None
+    return memory_mistake(error)
 
 
 class Garbage:

@@ -14,16 +14,17 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from dlcourse.callbacks import Keep, Progress, Reseed
+from dlcourse import runs
+from dlcourse.callbacks import Keep, Progress, Reseed, WholeCheckpoints
 from dlcourse.config.instantiate import build
 from dlcourse.core.errors import InputError, first_line, or_list
 from dlcourse.data.module import DataModule
 from dlcourse.runs import main_process
 from dlcourse.tasks import Reconstruct, Task
-from dlcourse.training.loading import build_data, build_task, epochs_done
+from dlcourse.training.loading import build_data, build_task, read_checkpoint
 
 # keys of `trainer` that are not arguments of Lightning's
-OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps", "stepping")
+OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps", "stepping", "on_nan")
 
 
 def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:
@@ -37,9 +38,10 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         raise InputError(f"data.normalize={data.normalize}: an autoencoder is for pixels in [0, 1]: unit")
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
-    keep = Keep(run, task.monitor, plain["trainer"]["selection"], plain["trainer"]["log_steps"])
+    settings = plain["trainer"]
+    keep = Keep(run, task.monitor, settings["selection"], settings["log_steps"], settings.get("on_nan"))
     if resume:
-        keep.continue_from(epochs_done(run))
+        keep.continue_from(read_checkpoint(runs.checkpoint_path(run, runs.LAST), mmap=True))
     callbacks: list[L.Callback] = [keep, Reseed(seed)]
     options = {k: v for k, v in plain["trainer"].items() if k not in OURS and v is not None}
     if plain["trainer"]["progress"] and os.isatty(2) and main_process():
@@ -56,6 +58,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
             **options,
             default_root_dir=run,
             callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
             logger=logger,
             enable_progress_bar=False,
             enable_model_summary=False,

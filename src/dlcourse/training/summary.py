@@ -83,9 +83,8 @@ def report(result: dict[str, Any], run: Path) -> None:
         result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
         score,
     )  # fmt: skip
-    if diverged := result.get("diverged"):
-        log.warning("the loss was no finite number from step %(step)s on, in epoch %(epoch)s", diverged)
-    log.info("test: %s", "  ".join(f"{k[5:]} {v:.4f}" for k, v in metrics.items() if k.startswith("test/")))
+    tested = {k[5:]: v for k, v in metrics.items() if k.startswith("test/")}
+    log.info("test: %s", "  ".join(f"{k} {v:.4f}" if abs(v) < 1e4 else f"{k} {v:.4g}" for k, v in tested.items()))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))
     log.info("run: %s", quote_path(run))

@@ -144,6 +144,35 @@ def test_metrics_that_were_damaged_are_those_of_the_checkpoint_again(damage: str
     assert same(run, straight)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true", "bf16-mixed"])
+def test_going_on_is_exact_in_every_precision(precision: str, train: Train) -> None:
+    words = (*LINEAR, f"trainer.precision={precision}")
+    straight = train(*words, "trainer.max_epochs=4", run="straight")
+    run = train(*words, "trainer.max_epochs=2")
+    resume.main([f"run={run}", "trainer.max_epochs=4"])
+    assert same(run, straight)
+    assert weights(run).keys() == weights(straight).keys()
+
+
+def test_a_schedule_that_goes_by_what_is_measured_goes_on(train: Train) -> None:
+    """The rate that follows from an epoch's figures is in that epoch's checkpoint."""
+    words = ("schedule=plateau", "schedule.patience=0", "schedule.threshold=1", "optimizer.lr=0.01")
+    straight = train(*LINEAR, *words, "trainer.max_epochs=5", run="straight")
+    assert len({row["lr"] for row in rows(straight)}) > 2
+    run = train(*LINEAR, *words, "trainer.max_epochs=1")
+    for epochs in (2, 3, 5):
+        resume.main([f"run={run}", f"trainer.max_epochs={epochs}"])
+    assert same(run, straight)
+
+
+@pytest.mark.parametrize(
+    "words", ["stopping=early stopping.patience=1", "schedule=plateau", "model=knn stopping=convergence"]
+)
+def test_what_goes_by_a_figure_waits_for_epochs_that_have_it(words: str, train: Train) -> None:
+    run = train(*LINEAR, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4", *words.split())
+    assert runs.read_result(run)["status"] == "done"
+
+
 def test_a_loss_per_step_that_was_damaged_is_said(train: Train) -> None:
     run = train(*LINEAR, "trainer.max_epochs=1", "trainer.log_steps=true")
     (run / runs.STEPS).write_bytes(b"\xff\xfe\0")

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 
 from dlcourse.core.seeds import mix_seeds
-from dlcourse.tasks.task import mode_of
+from dlcourse.tasks.task import Task, mode_of
 
 
 class Reseed(L.Callback):
@@ -30,6 +30,10 @@ class EarlyStopping(LightningEarlyStopping):
     def __init__(self, monitor: str, patience: int = 5, min_delta: float = 0.0) -> None:
         super().__init__(monitor, min_delta, patience, mode=mode_of(monitor), check_on_train_epoch_end=True)
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if was_measured(pl_module, self.monitor):
+            super().on_train_epoch_end(trainer, pl_module)
+
 
 class Convergence(LightningEarlyStopping):
     """Stop when `monitor` (the mean training loss) changes by less than `bound` from one epoch to the next.
@@ -45,6 +49,8 @@ class Convergence(LightningEarlyStopping):
         self.previous: float | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not was_measured(pl_module, self.monitor):
+            return
         current = float(trainer.callback_metrics[str(self.monitor)])
         near = self.previous is not None and abs(current - self.previous) < self.bound
         self.wait_count = self.wait_count + 1 if near else 0
@@ -57,3 +63,9 @@ class Convergence(LightningEarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.previous, self.wait_count = state_dict["previous"], state_dict["wait_count"]
+
+
+def was_measured(task: L.LightningModule, metric: str | None) -> bool:
+    """Whether this epoch has given a metric: not each is validated, and not every task has a training loss."""
+    assert isinstance(task, Task)
+    return metric in task.measured

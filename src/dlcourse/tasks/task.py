@@ -14,6 +14,7 @@ from dlcourse.config.instantiate import build, locate
 from dlcourse.core.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
+NEVER = 10**9  # epochs
 LOWER_IS_BETTER = ("loss", "mse", "error")
 
 
@@ -165,6 +166,9 @@ class Task(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._epoch_end("train")
+        for config in self.trainer.lr_scheduler_configs:  # Lightning would do so when the epoch's checkpoint is written
+            if config.reduce_on_plateau and self.monitor in self.measured:
+                config.scheduler.step(self.trainer.callback_metrics[self.monitor])  # type: ignore[arg-type]
 
     def on_validation_epoch_end(self) -> None:
         self._epoch_end("val")
@@ -185,7 +189,9 @@ class Task(L.LightningModule):
         kind: type[LRScheduler] = ReduceLROnPlateau if plateau else LRScheduler
         extra = {"mode": mode_of(self.monitor)} if plateau else {}
         scheduler = build(self.schedule_spec, kind, "schedule", optimizer, **extra)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
+        often = NEVER if plateau else 1  # see on_train_epoch_end
+        settings = {"scheduler": scheduler, "monitor": self.monitor, "frequency": often}
+        return {"optimizer": optimizer, "lr_scheduler": settings}
 
     # --- facts ---
 

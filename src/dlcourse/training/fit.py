@@ -26,7 +26,7 @@ from dlcourse.tasks.task import mode_of
 from dlcourse.training import population
 from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
-from dlcourse.training.loading import epochs_done, load_weights, read_checkpoint
+from dlcourse.training.loading import epochs_done, load_state, load_weights, read_checkpoint
 from dlcourse.training.setup import assemble, quiet
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
 from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, quote_path, report, summarise
@@ -128,7 +128,7 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
             runs.write_result(run, result)
         last = runs.checkpoint_path(run, runs.LAST) if resume else None
         if last is not None:
-            task.load_state_dict(read_checkpoint(last)["state_dict"])
+            load_state(task, read_checkpoint(last), last)  # Lightning would round the weights of 64-true to float32
         if keep_features(task, data, plain):
             result["features"] = "cached"
         result["stepping"] = choose_stepping(trainer, task, data, plain["trainer"].get("stepping", "auto"))

@@ -67,12 +67,17 @@ def load_task(run: Path) -> Task:
     path = runs.checkpoint_path(run)
     saved = read_checkpoint(path)
     task = build({"_target_": saved.get("task")} | saved["hyper_parameters"], Task, f"{path}: task")
+    load_state(task, saved, path)
+    return task.eval()
+
+
+def load_state(task: Task, saved: dict[str, Any], path: Path) -> None:
+    """A checkpoint's weights into a task, in the precision that they have there."""
     task.to(next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32))
     try:
         task.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
         raise InputError(f"{path} does not fit its own network: {str(error).splitlines()[-1].strip()}") from None
-    return task.eval()
 
 
 def load_task_and_data(run: Path) -> tuple[Task, DataModule]:

@@ -94,6 +94,8 @@ RULES: dict[str, Rule] = {
         "data.per_class": _or(NULL, PER_CLASS),
         "data.val": _or(NULL, _one_of("test"), WHOLE, _between(1e-9, 1, "a share above 0 and below 1")),
         "data.channels": _one_of(1, 3),
+        "data.skip_bad": _one_of(None, True, False),
+        "data.value_range": _or(NULL, _list_of((_number, ""), "two numbers, as [0,1]", 2, 2)),
         "data.source": _one_of("auto", "real", "stand-in"),
         "data.function": _one_of("linear", "max", "log_sum_exp"),
         "data.batch_size": _or(WHOLE, _one_of("all")),

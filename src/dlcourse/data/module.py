@@ -45,6 +45,8 @@ class DataModule(L.LightningDataModule):
         function: str = "linear",
         noise: float = 0.01,
         options: dict[str, Any] | None = None,
+        skip_bad: bool | None = None,
+        value_range: Sequence[float] | None = None,
         shape: Sequence[int] = (),
         classes: int = 0,
         epochs: int = 1,
@@ -75,6 +77,7 @@ class DataModule(L.LightningDataModule):
         self.read_options: dict[str, Any] = {
             "root": root, "source": source, "verify": verify, "size": size, "channels": channels,
             "memory_limit": memory_limit, "draw": draw, "function": function, "noise": noise, "extra": options or {},
+            "skip_bad": skip_bad, "value_range": value_range,
         }  # fmt: skip
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.shuffle, self.drop_last = shuffle, drop_last

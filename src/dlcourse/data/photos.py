@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,16 +15,23 @@ from torch import Tensor
 
 from dlcourse.data.raw import DamagedFileError
 
+Range = tuple[float, float]  # the values that become black and white
 
-def decode(data: bytes, size: int, channels: int) -> np.ndarray:
+MOST_NAMED = 20  # bad files that are named at once
+DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits: grey, whole numbers or float
+
+
+def decode(data: bytes, size: int, channels: int, value_range: Range | None = None) -> np.ndarray:
     """An image file's bytes as uint8 [channels, size, size]: upright by its EXIF, stretched to a square, grey or RGB.
 
     Resized as torchvision's Resize((size, size)) does: bilinear, antialiased. Transparency becomes white.
+    value_range concerns pictures of more than 8 bits: values beyond it are clipped. Without one 16 bits are all used,
+    and ValueError is raised for 32.
     """
     image: Image.Image = Image.open(io.BytesIO(data))
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # converting clips 16 bits at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in DEEP:
+        image = Image.fromarray(to_bytes(deep_values(image), value_range))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -34,10 +42,28 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def decode_named(path: Path, data: bytes, size: int, channels: int) -> np.ndarray:
+def deep_values(image: Image.Image) -> np.ndarray:
+    """The pixels of a picture of more than 8 bits; raises ValueError for some that are no number."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ValueError("some pixels are no number")
+    return values
+
+
+def to_bytes(values: np.ndarray, value_range: Range | None) -> np.ndarray:
+    """Values as uint8, those of `value_range` from black to white."""
+    if value_range is None:
+        if values.dtype.itemsize != 2:
+            raise ValueError("its pixels have 32 bits: data.value_range=[LOW,HIGH] says which are black and white")
+        return (values >> 8).astype(np.uint8)
+    low, high = value_range
+    return (255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).round().astype(np.uint8)
+
+
+def decode_named(path: Path, data: bytes, size: int, channels: int, value_range: Range | None = None) -> np.ndarray:
     """`decode`, with an error that names the file."""
     try:
-        return decode(data, size, channels)
+        return decode(data, size, channels, value_range)
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise not_an_image(path, error) from error
 
@@ -47,44 +73,118 @@ def not_an_image(path: Path, error: Exception) -> DamagedFileError:
     why = str(error).replace("\n", " ")
     if "cannot identify" in why:  # Pillow goes on about a BytesIO
         why = "no image format is recognised"
+    if isinstance(error, FileNotFoundError):
+        why = "it is gone"
     return DamagedFileError(f"can't be read as an image ({why}): replace it with an intact copy, or remove it", path)
+
+
+def refuse_bad(errors: Sequence[DamagedFileError], total: int) -> None:
+    """Raise one error for all the files that can't be decoded, if there are any."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        named = [f"{error.path} ({reason(error)})" for error in errors[:MOST_NAMED]]
+        more = [f"and {len(errors) - MOST_NAMED} more"] if len(errors) > MOST_NAMED else []
+        raise DamagedFileError(
+            f"{len(errors)} of {total} images can't be read: {', '.join(named + more)}; replace them with intact "
+            "copies, remove them, or have data.skip_bad=true leave them out"
+        )
+
+
+def reason(error: DamagedFileError) -> str:
+    """Why an image can't be read, without its name and what to do about it."""
+    return str(error).partition("as an image (")[2].rpartition("): replace")[0] or str(error)
+
+
+T = TypeVar("T")
+
+
+def each(paths: Sequence[Path], look: Callable[[int], T]) -> list[T]:
+    """`look` at each file, in threads, by its number."""
+
+    def some(start: int) -> list[T]:  # several per task: starting a task costs as much as a small image
+        return [look(at) for at in range(start, min(start + 64, len(paths)))]
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            return [one for part in pool.map(some, range(0, len(paths), 64)) for one in part]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def decode_each(
+    paths: Sequence[Path], size: int, channels: int, value_range: Range | None = None,
+    read: Callable[[Path], bytes] = Path.read_bytes,
+) -> tuple[np.ndarray, list[str], list[DamagedFileError]]:  # fmt: skip
+    """Image files as uint8 [N, channels, size, size], their sha256s, and an error for each that can't be decoded."""
+    pixels = np.zeros((len(paths), channels, size, size), np.uint8)
+    errors: dict[int, DamagedFileError] = {}
+
+    def one(at: int) -> str:
+        data = read(paths[at])
+        try:
+            pixels[at] = decode_named(paths[at], data, size, channels, value_range)
+        except DamagedFileError as error:
+            errors[at] = error
+        return hashlib.sha256(data).hexdigest()
+
+    hashes = each(paths, one)
+    return pixels, hashes, [errors[at] for at in sorted(errors)]
 
 
 def decode_all(
     paths: Sequence[Path], size: int, channels: int, read: Callable[[Path], bytes] = Path.read_bytes
 ) -> tuple[np.ndarray, list[str]]:
-    """Image files as uint8 [N, channels, size, size], and their sha256s; the first bad one raises."""
-    pixels = np.empty((len(paths), channels, size, size), np.uint8)
-
-    def some(start: int) -> list[str]:  # several per task: starting a task costs as much as a small image
-        hashes = []
-        for at, path in enumerate(paths[start : start + 64], start):
-            data = read(path)
-            pixels[at] = decode_named(path, data, size, channels)
-            hashes.append(hashlib.sha256(data).hexdigest())
-        return hashes
-
-    with ThreadPoolExecutor() as pool:
-        try:
-            hashes = [sha for part in pool.map(some, range(0, len(paths), 64)) for sha in part]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    """Image files as uint8 [N, channels, size, size], and their sha256s; raises one error for all that are bad."""
+    pixels, hashes, errors = decode_each(paths, size, channels, read=read)
+    refuse_bad(errors, len(paths))
     return pixels, hashes
 
 
 def shorter_sides(paths: Sequence[Path]) -> list[int]:
-    """Each photo's shorter side in pixels, from its header alone; the first file that isn't an image's raises."""
+    """Each photo's shorter side in pixels, from its header alone; raises one error for all that aren't an image's."""
+    headers = read_headers(paths)
+    refuse_bad([header for header in headers if isinstance(header, DamagedFileError)], len(paths))
+    return [header.side for header in headers if isinstance(header, Header)]
 
-    def one(path: Path) -> int:
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file's first bytes say: its shorter side in pixels, and whether it has more than 8 bits."""
+
+    side: int
+    deep: bool
+
+
+def read_headers(paths: Sequence[Path]) -> list[Header | DamagedFileError]:
+    def one(at: int) -> Header | DamagedFileError:
         try:
-            with Image.open(path) as image:
-                return min(image.size)
+            with Image.open(paths[at]) as image:
+                return Header(min(image.size), image.mode in DEEP)
         except Exception as error:
-            raise not_an_image(path, error) from error
+            return not_an_image(paths[at], error)
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(one, paths))
+    return each(paths, one)
+
+
+def measure_values(paths: Sequence[Path]) -> list[Range | DamagedFileError]:
+    """The lowest and the highest value in each of some pictures of more than 8 bits."""
+
+    def one(at: int) -> Range | DamagedFileError:
+        try:
+            with Image.open(paths[at]) as image:
+                values = deep_values(image)
+            return float(values.min()), float(values.max())
+        except Exception as error:
+            return not_an_image(paths[at], error)
+
+    return each(paths, one)
+
+
+def inside(found: Range | DamagedFileError, limits: Range) -> bool:
+    """Whether no value of a picture is clipped."""
+    return isinstance(found, DamagedFileError) or (limits[0] <= found[0] and found[1] <= limits[1])
 
 
 @dataclass(frozen=True)
@@ -98,6 +198,7 @@ class PhotoStore:
     y: Tensor
     size: int
     channels: int
+    value_range: Range | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -106,24 +207,28 @@ class PhotoStore:
         paths = [Path(self.paths[at]) for at in index.tolist()]
         x = np.empty((len(paths), self.channels, self.size, self.size), np.uint8)
         for row, path in zip(x, paths, strict=True):
-            row[:] = decode_named(path, path.read_bytes(), self.size, self.channels)
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise not_an_image(path, error) from error
+            row[:] = decode_named(path, data, self.size, self.channels, self.value_range)
         return torch.from_numpy(x), self.y[index]
 
 
 def check_photos(paths: Sequence[Path]) -> tuple[list[str], list[DamagedFileError]]:
     """Each file's sha256, and an error for each file that can't be decoded."""
+    errors: dict[int, DamagedFileError] = {}
 
-    def one(path: Path) -> tuple[str, DamagedFileError | None]:
+    def one(at: int) -> str:
         data = b""
         try:
-            data = path.read_bytes()
-            decode_named(path, data, 8, 3)
+            data = paths[at].read_bytes()
+            decode_named(paths[at], data, 8, 3, (0.0, 1.0))
         except OSError as error:
-            return "", DamagedFileError(f"can't be read: {error.strerror}", path)
+            errors[at] = DamagedFileError(f"can't be read: {error.strerror}", paths[at])
         except DamagedFileError as error:
-            return hashlib.sha256(data).hexdigest(), error
-        return hashlib.sha256(data).hexdigest(), None
+            errors[at] = error
+        return hashlib.sha256(data).hexdigest() if data else ""
 
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(one, paths))
-    return [sha for sha, _ in results], [error for _, error in results if error]
+    hashes = each(paths, one)
+    return hashes, [errors[at] for at in sorted(errors)]

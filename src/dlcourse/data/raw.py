@@ -56,7 +56,7 @@ class Options:
     """What a reader is asked for. size (pixels) and channels concern photos.
 
     draw, function, noise concern data sets that are drawn: which draw, of which function, and the targets' noise.
-    extra: data.options, for a reader of one's own.
+    extra: data.options, for a reader of one's own. skip_bad, value_range: see `sources.load`.
     """
 
     size: int = 0
@@ -66,6 +66,8 @@ class Options:
     function: str = "linear"
     noise: float = 0.01
     extra: Mapping[str, Any] = field(default_factory=dict)
+    skip_bad: bool = False
+    value_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from dlcourse.config.plugins import find_object
-from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
+from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.data import synthetic
+from dlcourse.data.assembly import assemble
 from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
-from dlcourse.data.listing import listing_hash
-from dlcourse.data.photos import PhotoStore, decode_all, shorter_sides
-from dlcourse.data.raw import DownloadError, Options, Reading, Source, fetch
+from dlcourse.data.raw import DownloadError, Options, Source, fetch
 from dlcourse.data.readers import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
-from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
+from dlcourse.data.tensors import Splits
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +33,8 @@ def load(
     function: str = "linear",
     noise: float = 0.01,
     extra: Mapping[str, Any] | None = None,
+    skip_bad: bool | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> Splits:
     """A data set's splits as tensors.
 
@@ -46,6 +44,8 @@ def load(
     size, channels: photos become [channels, size, size]; by default 224 and 3 (RGB), 1 is grey.
     verify: refuse raw files in a known form whose content isn't the published one.
     memory_limit: bytes; photos that take more are read on demand (PhotoStore) and not cached.
+    skip_bad: leave out photos that can't be read. value_range: the values that become black and white in pictures of
+    more than 8 bits; None measures the training files'.
     draw, function, noise: of a data set that is drawn, whatever `source` is (see its reader). extra: for a plugin's.
 
     Raises InputError where none of these is available, and for a damaged raw file. $DLCOURSE_OFFLINE=1
@@ -62,7 +62,10 @@ def load(
     if channels not in (1, 3):
         raise InputError(f"channels={channels} should be 1 (grey) or 3 (RGB)")
     side, depth = (size or entry.size or 0, channels) if entry.size else (0, 0)
-    options = Options(side, depth, verify, draw, function, noise, extra or {})
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise InputError(f"data.value_range={list(value_range)}: the first number must be the lower one")
+    limits = (float(value_range[0]), float(value_range[1])) if value_range else None
+    options = Options(side, depth, verify, draw, function, noise, extra or {}, bool(skip_bad), limits)
     if entry.drawn:
         if root is not None:
             raise InputError(f"data.root={root}: {name} has no files, it is drawn by a rule")
@@ -126,7 +129,8 @@ def raw_files(entry: Source, root: Path) -> list[Path]:
 
 def prepared_file(entry: Source, root: Path, options: Options) -> Path:
     extra = [dict(options.extra)] if options.extra else []
-    return cache_file(entry.name, str(root), options.size, options.channels, *extra)
+    pictures = [options.skip_bad, options.value_range] if options.skip_bad or options.value_range else []
+    return cache_file(entry.name, str(root), options.size, options.channels, *extra, *pictures)
 
 
 def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_limit: float) -> Splits | None:
@@ -151,39 +155,6 @@ def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_lim
 
 def unreadable(root: Path, error: OSError) -> InputError:
     return InputError(f"{error.filename or root} can't be read: {error.strerror or error}")
-
-
-def assemble(entry: Source, reading: Reading, options: Options, memory_limit: float, root: Path | None) -> Splits:
-    """A reading as stores; photos are decoded, or left on disk if they would take more than memory_limit bytes."""
-    parts = {"train": reading.train, "test": reading.test} | ({"val": reading.val} if reading.val else {})
-    photos = [path for x, _ in parts.values() if not isinstance(x, np.ndarray) for path in x]
-    streamed = len(photos) * options.channels * options.size**2 > memory_limit
-    stores: dict[str, Store] = {}
-    marks: list[object] = []  # a hash or size for each photo
-    if streamed:
-        shorter_sides(photos)  # raises for a file that isn't an image
-        log.warning("%s: %d photos exceed data.memory_limit, so they are read on demand", entry.name, len(photos))
-    for name, (x, labels) in parts.items():
-        y = torch.from_numpy(labels)
-        if streamed and not isinstance(x, np.ndarray):
-            marks += [path.stat().st_size for path in x]
-            stores[name] = PhotoStore([str(path) for path in x], y, options.size, options.channels)
-            continue
-        if not isinstance(x, np.ndarray):
-            x, hashes = decode_all(x, options.size, options.channels)
-            marks += hashes
-        try:
-            stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(x)), y)
-        except (ValueError, TypeError) as error:  # of a reader of one's own
-            raise InputError(f"{entry.name}: its reader gives {first_line(error)}") from error
-    files = dict(reading.files)
-    if photos:
-        files[f"listing of {len(photos)} photos"] = listing_hash(root or Path("/"), photos, marks)
-    real = entry.drawn or root is not None
-    comparable, where = reading.comparable and real, str(root) if root else None
-    source = "real" if real else "stand-in"
-    provenance = Provenance(entry.name, source, comparable, reading.detail, where, files)
-    return Splits(stores["train"], stores.get("val"), stores["test"], list(reading.classes), provenance)
 
 
 def absent(entry: Source, root: Path) -> InputError:

@@ -89,6 +89,8 @@ class Provenance:
     comparable: whether figures may be held against published ones: only for the published files themselves.
     detail: one sentence for people: what the files are, and how they differ from the published ones.
     files: sha256 of each raw file (or of a folder's listing), by name.
+    skipped: photos that could not be read and are left out. value_range: the values that became black and white in
+    pictures of more than 8 bits.
     """
 
     name: str
@@ -97,6 +99,8 @@ class Provenance:
     detail: str
     root: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    value_range: list[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The network of a run, tested again or asked about images."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from dlcourse import runs
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.module import DataModule
-from dlcourse.data.photos import decode_named
+from dlcourse.data.photos import Header, decode_named, inside, measure_values, read_headers
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.encoders import keep_features
 from dlcourse.training.loading import build_data, load_task
 from dlcourse.training.setup import quiet
 from dlcourse.training.summary import data_facts
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) -> dict[str, float]:
@@ -59,11 +62,15 @@ def predict_images(
     classify, batch_size = classifier(run, plain, result)
     classes = recorded["classes"]
     channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
+    limits = recorded.get("value_range")
+    deep = [f for f, h in zip(files, read_headers(files), strict=True) if isinstance(h, Header) and h.deep]
+    if limits and (outside := sum(not inside(found, limits) for found in measure_values(deep))):
+        log.warning("%d pictures have values outside of %g to %g, which are clipped", outside, *limits)
     rows: list[list[Any]] = []
     for i in range(0, len(files), batch_size):
         batch = files[i : i + batch_size]
         x = torch.stack(
-            [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels).copy()) for file in batch]
+            [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels, limits).copy()) for file in batch]
         )
         p, k = classify(255 - x if invert else x).sort(descending=True, stable=True)
         for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):

@@ -23,12 +23,13 @@ def build_task(plain: dict[str, Any]) -> Task:
 
 
 def build_data(plain: dict[str, Any], recorded: dict[str, Any] | None = None, run: Path | None = None) -> DataModule:
-    """The data of a config, not yet read. What a run `recorded` of its data gives the statistics that it scales by.
+    """The data of a config, not yet read. What a run `recorded` of its data gives what it scales by.
 
     run: the directory of the run that is to be trained or has been, where what encodes its data is found.
     """
+    measured = {"value_range": recorded["value_range"]} if recorded and recorded.get("value_range") else {}
     try:
-        data = DataModule(**plain["data"], seed=plain["seed"])
+        data = DataModule(**plain["data"] | measured, seed=plain["seed"])
     except TypeError as error:
         raise InputError(f"data: {str(error).replace('DataModule.__init__()', '')}") from None
     if recorded is not None and data.normalize == "standardize":

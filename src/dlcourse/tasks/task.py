@@ -100,7 +100,7 @@ class Task(L.LightningModule):
     # --- one step for every stage ---
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return self.net(x.to(self.dtype))  # what comes from elsewhere than the training loop is float32
 
     def _shared_step(self, batch: Batch, stage: str) -> Tensor:
         try:

@@ -120,7 +120,7 @@ def _reconstructions(task: Task, data: DataModule) -> Figure | None:
     rows = {"original": x}
     if task.noise:
         rows["noisy"] = task.with_noise(x, 0)
-        rows["denoised"] = task.net(rows["noisy"])
-    rows["reconstructed"] = task.net(x)
+        rows["denoised"] = task(rows["noisy"])
+    rows["reconstructed"] = task(x)
     arrays = {name: np.clip(images.float().cpu().numpy(), 0, 1) for name, images in rows.items()}
     return plots.reconstructions(arrays, [data.classes[int(test.y[i])] for i in first])

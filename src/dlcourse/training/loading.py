@@ -74,7 +74,9 @@ def load_task(run: Path) -> Task:
 
 def load_state(task: Task, saved: dict[str, Any], path: Path) -> None:
     """A checkpoint's weights into a task, in the precision that they have there."""
-    task.to(next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32))
+    dtype = next((v.dtype for v in saved["state_dict"].values() if v.is_floating_point()), torch.float32)
+    convert = {torch.float64: task.double, torch.bfloat16: task.bfloat16, torch.float16: task.half}
+    convert.get(dtype, task.float)()  # not .to(dtype), which would change the metrics, too
     try:
         task.load_state_dict(saved["state_dict"])
     except RuntimeError as error:

@@ -165,7 +165,7 @@ def start(trial: Trial, place: Path, log: Path, at: tuple[str, int, Sequence[int
             traceback.print_exc()
         sys.stdout.flush()
         os._exit(code)
-    os._exit(99)
+    os._exit(130)  # before the command began
 
 
 def kill_oneself(moment: str, before: int, signals: Sequence[int]) -> None:

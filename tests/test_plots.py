@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dlcourse import plots
-from dlcourse.plots import style
+from dlcourse.plots import fonts, style
 
 rng = np.random.default_rng(0)
 DIGITS = list("0123456789")
@@ -374,3 +374,32 @@ def test_photos_are_saved_with_a_palette_and_look_the_same(tmp_path: Path) -> No
     assert path.stat().st_size < 0.6 * len(full.getvalue())
     one, other = (np.asarray(i.convert("RGB"), dtype=float) for i in (image, Image.open(full)))
     assert abs(one.mean() - other.mean()) < 3
+
+
+# --- names in other scripts ---
+
+OTHER = "Ⓐ"  # a letter that the usual font lacks and another of matplotlib's own has
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("installed", [True, False])
+def test_letters_that_the_usual_font_lacks(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken from a font that has them; where none does, numbers stand for the names, and a note says which."""
+    names = ["cat", OTHER, "中文"] if not installed else ["cat", OTHER, "d"]
+    if not installed:
+        monkeypatch.setattr(fonts, "font_with", lambda letters: None)
+    matrix = plots.confusion_matrix(np.diag([3, 2, 1]), names, "Confusion matrix")
+    mistakes = plots.misclassified(
+        np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]), np.array([1, 2]), np.array([0.9, 0.8]), names
+    )
+    for figure in (matrix, mistakes):
+        plots.png(figure)
+        written = " ".join(" ".join(fonts.texts(figure)).split())
+        if installed:
+            assert OTHER in written
+            assert "[1]" not in written
+        else:
+            assert OTHER not in written
+            assert "[1] \\u24b6, [2] \\u4e2d\\u6587" in written
+            assert written.count("[1]") >= 2
+    assert not fonts.missing_letters("naïve → ±")

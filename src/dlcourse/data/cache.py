@@ -4,8 +4,10 @@ A file is written under a temporary name and renamed, so that nobody ever sees h
 memory, so that several runs share one copy. It outlives its raw files, which may be on a disk that goes away.
 """
 
+import contextlib
 import hashlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from dlcourse.core.errors import InputError
 from dlcourse.data.tensors import Provenance, Splits, Tensors
 
 log = logging.getLogger(__name__)
@@ -74,7 +77,12 @@ def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) 
 def read(path: Path, parse: Callable[[dict[str, Any]], T]) -> T | None:
     """`parse` of what was saved at `path`, mapped into memory; None where there is nothing, or a damaged file."""
     try:
-        return parse(torch.load(path, weights_only=True, mmap=True)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        parsed = parse(torch.load(path, weights_only=True, mmap=True))
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what is used lately is kept longest
+        return parsed
     except Exception as error:  # torch.load fails in many ways on a damaged file, which can always be made again
         log.warning("%s is damaged (%s): preparing the data again", path, type(error).__name__)
         return None
@@ -89,6 +97,8 @@ def save(path: Path, saved: dict[str, Any]) -> None:
             temporary = Path(file.name)
             torch.save(saved, file)
         temporary.replace(path)
+        if removed := shrink(cache_limit(), keep=path):
+            log.info("$DLCOURSE_CACHE_LIMIT: %d prepared files that were not used lately are removed", len(removed))
     except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save reports a full disk
         log.warning(
             "can't keep the prepared data in %s (%s): they will be prepared again next time", path.parent, error
@@ -96,3 +106,42 @@ def save(path: Path, saved: dict[str, Any]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+# --- its size ---
+
+
+def cache_limit() -> float:
+    """$DLCOURSE_CACHE_LIMIT, in bytes: prepared data are kept up to so much. Raises InputError for no such number."""
+    given = os.environ.get("DLCOURSE_CACHE_LIMIT", "")
+    try:
+        limit = float(given or "inf")
+    except ValueError:
+        limit = -1.0
+    if not limit > 0:
+        raise InputError(f"$DLCOURSE_CACHE_LIMIT={given} should be a number of bytes, as 5e9")
+    return limit
+
+
+def files_by_kind() -> dict[str, list[Path]]:
+    """The files of the cache by its folders: `prepared` can be made again at any time, `raw` was downloaded."""
+    folders = sorted(path for path in cache_dir().glob("*") if path.is_dir())
+    return {folder.name: [path for path in folder.rglob("*") if path.is_file()] for folder in folders}
+
+
+def total_size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
+
+
+def shrink(limit: float, kind: str = "prepared", keep: Path | None = None) -> list[Path]:
+    """Remove files of a kind, those first that were not used for longest, until they take at most `limit` bytes."""
+    if math.isinf(limit):
+        return []
+    files = sorted(files_by_kind().get(kind, []), key=lambda path: path.stat().st_mtime)
+    size, removed = total_size(files), []
+    for path in files:
+        if size > limit and path != keep:
+            size -= path.stat().st_size
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 class InputError(Exception):
     """A mistake in what was given (an option, a file, a directory); its text is one sentence that says what to do."""
 
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(" ".join(sentence.splitlines()))  # parts of it may be another library's words
+
 
 def or_list(options: list[str], limit: int = 12) -> str:
     """`a, b or c` for a sentence; a long list ends in `...`."""

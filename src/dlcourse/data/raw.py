@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0  # seconds: short, so that a machine behind a silent firewall soon falls back to the stand-in
 READ_TIMEOUT = 30.0
 CHUNK = 1 << 20
+UNPACKED = 1 << 30  # bytes: no file of any data set here unpacks to as much
+BOMB = "it unpacks to more than 1 GB, which none of the files here does"
 
 Split = tuple[np.ndarray | Sequence[Path], np.ndarray]
 
@@ -162,24 +164,40 @@ def content(path: Path, expected: str | None = None) -> bytearray:
     """A file's content, unpacked if it is a plain .gz; the error for a damaged one names the sha256 `expected`."""
     try:
         with gzip.open(path) if is_packed(path.name) else path.open("rb") as file:
-            return bytearray(file.read())  # writable, so that arrays and tensors can use it without a copy
+            data = bytearray(file.read(UNPACKED + 1))  # writable, so that arrays and tensors can use it without a copy
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise damaged(path, str(error), expected) from error
+    refuse_bomb(path, len(data), expected)
+    return data
+
+
+def refuse_bomb(path: Path, size: int, expected: str | None) -> None:
+    """Raise the error for a small file that unpacks to more bytes than any of a data set's does."""
+    if size > UNPACKED:
+        raise damaged(path, BOMB, expected, hash_file(path, packed=False))
 
 
 def unpack(path: Path, wanted: Callable[[str], object], expected: str | None = None) -> dict[str, bytes]:
     """The files in a .zip or .tar.gz whose names, without their folders, are `wanted`: their content by path."""
+    found: dict[str, bytes] = {}
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as zipped:
-                return {name: zipped.read(name) for name in zipped.namelist() if wanted(PurePosixPath(name).name)}
+                chosen = [info for info in zipped.infolist() if wanted(PurePosixPath(info.filename).name)]
+                refuse_bomb(path, sum(info.file_size for info in chosen), expected)
+                return {info.filename: zipped.read(info) for info in chosen}
         with tarfile.open(path, "r:gz") as packed:
-            chosen = (m for m in packed if m.isfile() and wanted(PurePosixPath(m.name).name))
-            return {member.name: file.read() for member in chosen if (file := packed.extractfile(member))}
-    except zipfile.BadZipFile as error:
-        raise damaged(path, str(error), expected) from error
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}", expected) from error
+            size = 0
+            for member in packed:
+                refuse_bomb(path, size := size + member.size, expected)
+                if member.isfile() and wanted(PurePosixPath(member.name).name) and (file := packed.extractfile(member)):
+                    found[member.name] = file.read()
+        return found
+    except DamagedFileError:
+        raise
+    except Exception as error:  # zipfile and tarfile raise nearly anything
+        name = "" if isinstance(error, zipfile.BadZipFile) else f"{type(error).__name__}: "
+        raise damaged(path, f"{name}{error}", expected) from error
 
 
 def hash_file(path: Path, kind: str = "sha256", packed: bool = True) -> str:

@@ -11,6 +11,7 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.morphology import convex_hull_image, skeletonize
 
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.data.photos import deep_values
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +40,7 @@ def load(path: Path) -> tuple[Array, float]:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):  # 16 bits or floats: Pillow would cut them off at 255
-                values = np.asarray(upright, dtype=np.float32)
+                values = deep_values(upright).astype(np.float32)
                 span = float(np.ptp(values)) or 1.0
                 upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
             elif upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:

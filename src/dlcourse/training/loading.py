@@ -1,6 +1,7 @@
 """A task and its data from a config, or from a run's directory with its best weights."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -59,6 +60,11 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         assert {"state_dict", "hyper_parameters", "epoch"} <= saved.keys()
     except Exception as error:
         reason = str(error).split(chr(10))[0] or "it has no state_dict"
+        if isinstance(error, UnpicklingError):  # torch would advise to load it all the same
+            foreign = "Unsupported" in str(error) or "not an allowed" in str(error)
+            reason = (
+                "it asks for more than tensors and plain values, which could run code" if foreign else "half a file"
+            )
         raise InputError(f"{path} is damaged or no checkpoint of a run: {reason}") from None
     return saved
 

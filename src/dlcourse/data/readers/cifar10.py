@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,6 +89,8 @@ class ArrayUnpickler(pickle.Unpickler):
 def parse_batch(path: Path, data: bytes) -> Batch:
     """A pickled batch: `data` uint8 [N, 3072], planes of red, green and blue, and `labels`, N numbers."""
     try:
+        if any("PUT" in op.name and (argument or 0) > len(data) for op, argument, _ in pickletools.genops(data)):
+            raise pickle.UnpicklingError("it asks for more memory than anything in it can need")
         batch = ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
         x, y = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"], np.int64)
         return check_batch(x, y)

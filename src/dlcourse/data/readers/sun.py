@@ -48,7 +48,7 @@ def read_lists(root: Path, files: list[Path]) -> Reading:
             raise DamagedFileError(f"is missing: {names.name} names it", missing)
         try:
             y = np.array(read_text(labels).split(), np.int64)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DamagedFileError(f"should hold one class number per line ({error})", labels) from None
         if len(y) != len(paths) or not len(y) or y.min() < 0 or y.max() >= len(CLASSES):
             wanted = f"{len(paths)} class numbers from 0 to 7, one for each line of {names.name}"

@@ -355,7 +355,7 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     a, b = (x.double().nan_to_num(nan=-7e77) for x in (a, b))
-    return bool((a - b).norm() <= tolerance * a.norm()) if tolerance else torch.equal(a, b)
+    return bool((a - b).norm() <= tolerance * a.norm() + 1e-15) if tolerance else torch.equal(a, b)
 
 
 # --- all -------------------------------------------------------------------------------------------------------------

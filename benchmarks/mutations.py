@@ -39,8 +39,10 @@ VALUES = ("text", "''", "中文", "'ü/ =#'", "3", "1.5", "0", "-1", "1e30", "10
 SMALL = ("trainer=smoke", "data.source=stand-in", "data.limit=40", "data.limit_eval=20", "trainer.figures=false",
          "logger=none")  # fmt: skip
 GROUPS = ("data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
+UNTRIED = (("trainer.devices", "3"),)  # starts this program anew, twice
 SECONDS, MEMORY = 30, 6 << 30
-LASTING = ("trainer.max_epochs", "data.epochs", "data.steps_per_epoch", "data.first_epoch_steps")  # may take for ever
+# may take for ever: many epochs, and waiting for machines that never come
+LASTING = ("trainer.max_epochs", "data.epochs", "data.steps_per_epoch", "data.first_epoch_steps", "trainer.num_nodes")
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def mutate(chosen: list[str], workers: int) -> dict[str, list[Outcome]]:
             keys = keys_of(option, words, known)
             if option == "default":
                 known = dict.fromkeys(keys)
-            trials = [(key, value) for key in keys for value in VALUES]
+            trials = [(key, value) for key in keys for value in VALUES if (key, value) not in UNTRIED]
             with ThreadPoolExecutor(workers) as pool:
                 numbered = [pool.submit(attempt, words, *trial, place / str(i)) for i, trial in enumerate(trials)]
                 outcomes[option] = [one.result() for one in numbered]

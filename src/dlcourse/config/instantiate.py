@@ -31,7 +31,7 @@ def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: A
     """An object of the class that `spec` names, made with its other entries (and `args`, `kwargs`) as arguments.
 
     `key` is where the spec stands in the config, for messages. Raises InputError for a class that may not be used, an
-    argument that it doesn't take, and whatever it refuses with TypeError, ValueError, RuntimeError or ImportError.
+    argument that it doesn't take, and whatever it refuses (with TypeError, ValueError, RuntimeError, LookupError, ...).
     """
     cls = locate(spec.get("_target_"), kind, key)
     arguments = {k: v for k, v in spec.items() if k != "_target_"} | kwargs
@@ -41,7 +41,7 @@ def build(spec: dict[str, Any], kind: type[T], key: str, *args: Any, **kwargs: A
         raise InputError(f"{key}: {cls.__name__} {error}") from None
     try:
         return cls(*args, **arguments)
-    except (TypeError, ValueError, RuntimeError, ImportError, MemoryError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MemoryError, LookupError, AttributeError) as error:
         if mistake := memory_mistake(error):
             raise mistake from error
         why, *_ = str(error).splitlines() or [type(error).__name__]

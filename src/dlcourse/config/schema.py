@@ -141,6 +141,11 @@ def check(plain: dict[str, Any]) -> None:
         if key not in values:
             raise InputError(f"{key} is missing: give it as {key}=VALUE")
     for key, value in values.items():
+        parent = key.rpartition(".")[0]
+        if parent in RULES:
+            raise InputError(f"{parent} must be {RULES[parent][1]}, got a group of keys")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"{key}={value} is more than can be counted to")
         rule = RULES.get(key)
         if rule and not rule[0](value):
             raise InputError(f"{key} must be {rule[1]}, got {_shown(value)}")

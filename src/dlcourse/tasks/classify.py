@@ -54,11 +54,7 @@ class Classify(Task):
     def step(self, batch: Batch, stage: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, y = batch
         logits = self(x)
-        if logits.shape[1] != self.outputs:
-            raise InputError(
-                f"model.net gives {logits.shape[1]} numbers an image, model.loss={self.hparams['loss']} with "
-                f"model.classes={self.hparams['classes']} needs {self.outputs}"
-            )
+        self.check_output(logits)
         if self.binary:
             logits = logits.squeeze(1)
             loss = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
@@ -67,6 +63,14 @@ class Classify(Task):
             loss = F.cross_entropy(logits, y)
             predicted = logits.detach().argmax(1)
         return loss, (predicted, y)
+
+    def check_output(self, output: Tensor) -> None:
+        if output.dim() != 2 or output.shape[1] != self.outputs:
+            given = " × ".join(map(str, output.shape[1:]))
+            raise InputError(
+                f"model.net gives {given} numbers an image, model.loss={self.hparams['loss']} with "
+                f"model.classes={self.hparams['classes']} needs {self.outputs}"
+            )
 
     def update(self, *record: Tensor) -> dict[str, Metric]:
         metrics = {name: metric for name, metric in self.metrics.items() if isinstance(metric, Metric)}

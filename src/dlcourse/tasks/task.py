@@ -85,6 +85,9 @@ class Task(L.LightningModule):
         """The mean loss over a batch, and whatever `update` needs of it: tensors of length B, detached."""
         raise NotImplementedError
 
+    def check_output(self, output: Tensor) -> None:
+        """Raise InputError for an output [B, ...] of the net that the task can do nothing with."""
+
     def corrupt(self, batch: Batch) -> Batch:
         """What `step` is given in training: the batch, with whatever is drawn at random for it."""
         return batch

@@ -89,7 +89,7 @@ def try_shapes(task: Task, data: DataModule, plain: dict[str, Any]) -> None:
     task.eval()
     try:
         with torch.no_grad():
-            task.net(torch.zeros(2, *data.shape))
+            task.check_output(task.net(torch.zeros(2, *data.shape)))
     except (RuntimeError, ValueError, AssertionError) as error:
         taken = f"model={plain['model']['name']} does not take data.shape={list(data.shape)}"
         raise InputError(f"{taken}: {first_line(error)}") from None

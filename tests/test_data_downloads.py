@@ -197,11 +197,11 @@ def test_mistakes_leave_with_2_and_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "list, fetch or verify"),
-        (("fecth",), "'fecth' is not one of list, fetch or verify; did you mean fetch?"),
+        ((), "list, fetch, verify or cache"),
+        (("fecth",), "'fecth' is not one of list, fetch, verify or cache; did you mean fetch?"),
         (("fetch",), "fetch needs a name: mnist"),
-        (("fetch", "mnist", "more"), "'more' is not KEY=VALUE (possible: data.root=...)"),
-        (("verify", "mnist", "data.rot=x"), "no data.rot= here; did you mean data.root? (possible: data.root=)"),
+        (("fetch", "mnist", "more"), "'more' is not KEY=VALUE (possible: data.root=..., kind=... or limit=...)"),
+        (("verify", "mnist", "data.rot=x"), "no data.rot= here; did you mean data.root?"),
         (("verify", "data.root=x", "sum"), "did you mean sun?"),
         (("verify", "folder"), "folder needs data.root=DIR"),
     ],

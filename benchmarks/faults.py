@@ -29,7 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from dlcourse import resume, runs, train
 from dlcourse.core import cli, files
@@ -40,6 +42,9 @@ from dlcourse.training import figures, fit
 from dlcourse.training.loading import read_checkpoint
 
 SMALL = ("data.source=stand-in", "data.limit_eval=100", "trainer.accelerator=cpu")
+PHOTOS = "photos"  # in the folder of all trials
+STREAMED = ("data=folder", "data.source=auto", "data.size=8", "model=linear", "data.memory_limit=1", "data.limit=null",
+            "data.limit_eval=null")  # fmt: skip
 TASKS = {
     "linear": ("model=linear", "data.limit=300"),
     "mlp": ("model=mlp", "model.net.hidden=[16]", "data.limit=300"),
@@ -59,6 +64,8 @@ TASKS = {
         "data.limit_eval=20",
     ),
     "neighbours": ("model=knn", "data.limit=100"),
+    "photos on demand": (*STREAMED, "data.workers=0"),
+    "photos by a worker": (*STREAMED, "data.workers=1"),
 }
 OPTIMIZERS = ("adam", "adamw", "nag", "rmsprop", "sgd")
 SCHEDULES = ((), ("schedule=cosine",), ("schedule=step", "schedule.step_size=2"),
@@ -108,7 +115,8 @@ class Trial:
 
 def draw_trial(kind: str, draw: random.Random, folder: Path) -> Trial:
     task = draw.choice(list(TASKS))
-    words = [*SMALL, *TASKS[task], f"optimizer={draw.choice(OPTIMIZERS)}", "optimizer.lr=0.01"]
+    root = [f"data.root={folder.parent / PHOTOS}"] if task.startswith("photos") else []
+    words = [*SMALL, *TASKS[task], *root, f"optimizer={draw.choice(OPTIMIZERS)}", "optimizer.lr=0.01"]
     words += [*draw.choice(SCHEDULES), *draw.choice(STOPPING), *draw.choice(ORDERS)]
     if task not in ("regression", "denoising"):
         words += draw.choice(AUGMENTATIONS)
@@ -125,6 +133,17 @@ def draw_trial(kind: str, draw: random.Random, folder: Path) -> Trial:
     elif kind == "ddp":
         words += ["trainer=ddp", "trainer.accelerator=cpu", "data.limit=300", "trainer.stepping=auto"]
     return Trial(kind, unique(words), folder)
+
+
+def draw_photos(folder: Path) -> None:
+    """Two classes of 40 photos each."""
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "bright")):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            Image.fromarray(rng.integers(0, 128, (8, 8, 3), np.uint8) + np.uint8(80 * k)).save(
+                folder / name / f"{i}.png"
+            )
 
 
 def unique(words: Sequence[str]) -> list[str]:
@@ -416,6 +435,7 @@ def main(argv: list[str]) -> None:
     os.environ |= {"DLCOURSE_CACHE": str(folder / "cache"), "DLCOURSE_OFFLINE": "1", "OMP_NUM_THREADS": "1",
                    "MASTER_ADDR": "127.0.0.1"}  # fmt: skip
     os.environ.pop("DLCOURSE_DATA", None)
+    draw_photos(folder / PHOTOS)
     began = time.monotonic()
     processes = []
     for worker in range(workers):

@@ -1,6 +1,8 @@
 """Pictures of all depths, and folders with bad ones among them."""
 
 import logging
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,25 @@ DEPTHS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-def folder(root: Path, make: Callable[[np.ndarray], np.ndarray], ending: str, each: int = 8) -> Path:
+def save_image(values: np.ndarray, path: Path) -> None:
+    Image.fromarray(values).save(path)
+
+
+def write_tiff(values: np.ndarray, path: Path) -> None:
+    """A grey TIFF of uint32, not compressed: Pillow writes none without a sign."""
+    height, width = values.shape
+    data = values.astype("<u4").tobytes()
+    tags = {256: width, 257: height, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data), 339: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+    )
+
+
+def folder(
+    root: Path, make: Callable[[np.ndarray], np.ndarray], ending: str, each: int = 8,
+    save: Callable[[np.ndarray, Path], None] = save_image,
+) -> Path:  # fmt: skip
     """Two classes: pictures with a bright left, and with a bright right half; all use the whole range."""
     rng = np.random.default_rng(0)
     for k, name in enumerate(("left", "right")):
@@ -37,7 +57,7 @@ def folder(root: Path, make: Callable[[np.ndarray], np.ndarray], ending: str, ea
             bright = rng.uniform(0, 0.4, (8, 8))
             bright[:, 4 * k : 4 * k + 4] += 0.5
             bright[0, 0], bright[7, 7] = 0, 1
-            Image.fromarray(make(bright)).save(root / name / f"{i}.{ending}")
+            save(make(bright), root / name / f"{i}.{ending}")
     return root
 
 
@@ -99,6 +119,82 @@ def test_a_run_keeps_its_range(train: Train, tmp_path: Path, caplog: pytest.LogC
     caplog.clear()
     predict.main([f"run={run}", f"images={bright}/*/*", f"out={tmp_path / 'out.csv'}"])
     assert "16 pictures have values outside of 0 to 4095" in caplog.text
+
+
+def test_what_is_known_of_pictures_is_said_each_time(
+    tmp_path: Path, alone: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When they are prepared and when they come from the cache; it is kept with the data, too."""
+    root = folder(tmp_path / "photos", DEPTHS["12 of 16 bits"][1], "png", each=30)
+    for i in range(3):
+        Image.new("L", (8, 8), 40 * i).save(root / "left" / f"{i}.png")
+    (root / "right" / "0.png").write_bytes(b"no image")
+    for _ in range(2):
+        caplog.clear()
+        provenance = load(root, skip_bad=True, value_range=[0, 2000]).provenance
+        assert "56 pictures have values outside of 0 to 2000, which are clipped" in caplog.text
+        assert "3 of 59 pictures have 8 bits: they are taken as they are" in caplog.text
+        assert "1 images can't be read and are left out" in caplog.text
+        assert len(provenance.notes) == 3
+        assert not provenance.comparable
+
+
+def test_colours_of_16_bits_are_said(tmp_path: Path, alone: None, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder(tmp_path / "photos", lambda bright: np.round(bright * 255).astype(np.uint8), "png")
+    (root / "left" / "0.png").write_bytes(png_16_bits(np.full((8, 8, 3), 4000)))
+    load(root)
+    assert "1 colour pictures have 16 bits a channel, of which the upper 8 are taken" in caplog.text
+
+
+def png_16_bits(values: np.ndarray) -> bytes:
+    """A colour picture [height, width, 3] of 16 bits a channel, which Pillow reads but does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(name, data) for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+def test_whole_numbers_beyond_two_thousand_million(tmp_path: Path, alone: None) -> None:
+    """A TIFF of 32 bits without a sign, which Pillow reads as if it had one."""
+    root = folder(tmp_path / "photos", lambda bright: (bright * 4e9).astype(np.int64), "tif", save=write_tiff)
+    plain = folder(tmp_path / "plain", lambda bright: np.round(bright * 255).astype(np.uint8), "png")
+    splits = load(root)
+    assert splits.provenance.value_range == [0, 4e9]
+    assert (pixels(splits) - pixels(load(plain))).abs().max() <= 1
+
+
+def test_float_and_whole_numbers_need_a_range(tmp_path: Path, alone: None) -> None:
+    root = folder(tmp_path / "photos", DEPTHS["float 0 to 1"][1], "tif")
+    Image.fromarray(np.full((8, 8), 900, np.uint16)).save(root / "left" / "0.png")
+    (root / "left" / "0.tif").unlink()
+    with pytest.raises(InputError, match=r"others float: .*data\.value_range"):
+        load(root)
+    assert load(root, value_range=[0, 1]).provenance.notes
+
+
+def test_predict_says_what_differs_from_training(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pictures of another depth than those of training, and all that can't be read."""
+    eight = folder(tmp_path / "eight", lambda bright: np.round(bright * 255).astype(np.uint8), "png")
+    deep = folder(tmp_path / "deep", DEPTHS["12 of 16 bits"][1], "png")
+    runs_ = [train(*FOLDER, f"data.root={root}", run=f"run_{root.name}") for root in (eight, deep)]
+    caplog.clear()
+    predict.main([f"run={runs_[0]}", f"images={deep}/left/*", f"out={tmp_path / 'out.csv'}"])
+    assert "8 pictures have more than 8 bits, those of training had 8: 65535 becomes white" in caplog.text
+    predict.main([f"run={runs_[1]}", f"images={eight}/left/*", f"out={tmp_path / 'out.csv'}"])
+    assert "8 of 8 pictures have 8 bits: they are taken as they are" in caplog.text
+    for i in range(3):
+        (eight / "left" / f"{i}.png").write_bytes((eight / "left" / "5.png").read_bytes()[: 20 * i])
+    with pytest.raises(InputError, match="3 of 8 images can't be read") as raised:
+        predict.main([f"run={runs_[0]}", f"images={eight}/left/*"])
+    assert "skip_bad" not in str(raised.value)
 
 
 def test_bad_images_are_all_named(tmp_path: Path, alone: None, caplog: pytest.LogCaptureFixture) -> None:

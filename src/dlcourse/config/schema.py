@@ -114,15 +114,17 @@ RULES: dict[str, Rule] = {
         "trainer.selection": _one_of("best", "last"),
         "trainer.stepping": _one_of("auto", "lightning"),
         "trainer.on_nan": _one_of(None, "stop"),
+        "trainer.deterministic": _one_of(None, True, False),
         "trainer.evaluate": SPLITS,
     }.items()
     for key in keys.split()
 }
 TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
+SINCE = ("trainer.stepping", "trainer.on_nan", "trainer.deterministic")  # older runs have no such keys
 REQUIRED = (
     "seed", "name", "data.name", "data.shape", "data.classes", "data.batch_size", "model.name", "model._target_",
     "model.monitor", "model.net._target_", "optimizer._target_", "optimizer.lr",
-    *(key for key in RULES if key.startswith("trainer.") and key not in ("trainer.stepping", "trainer.on_nan")),
+    *(key for key in RULES if key.startswith("trainer.") and key not in SINCE),
 )  # fmt: skip
 
 

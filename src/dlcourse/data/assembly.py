@@ -16,8 +16,8 @@ from dlcourse.data.photos import (
     Range,
     check_photos,
     decode_each,
-    inside,
     measure_values,
+    notes_on,
     read_headers,
     refuse_bad,
 )  # fmt: skip
@@ -33,9 +33,9 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
     pictures = {name: x for name, (x, _) in parts.items() if not isinstance(x, np.ndarray)}
     photos = [path for paths in pictures.values() for path in paths]
     streamed = len(photos) * options.channels * options.size**2 > memory_limit
-    value_range, errors = look_through(entry, pictures, options, streamed) if photos else (None, [])
+    value_range, notes, errors = look_through(entry, pictures, options, streamed) if photos else (None, [], [])
     if streamed:
-        log.warning("%s: %d photos exceed data.memory_limit, so they are read on demand", entry.name, len(photos))
+        notes.append(f"{len(photos)} photos exceed data.memory_limit, so they are read on demand")
     stores: dict[str, Store] = {}
     marks: list[object] = []  # a hash or size for each photo
     for name, (x, labels) in parts.items():
@@ -59,37 +59,38 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
         refuse_bad(list({error.path: error for error in errors}.values()), len(photos))
     if skipped:
         stores = {name: leave_out(store, pictures[name], skipped, name) for name, store in stores.items()}
-        log.warning("%s: %d images can't be read and are left out: %s", entry.name, len(skipped), or_list(skipped))
+        notes.append(f"{len(skipped)} images can't be read and are left out: {or_list(skipped)}")
     files = dict(reading.files)
     if photos:
         files[f"listing of {len(photos)} photos"] = listing_hash(root or Path("/"), photos, marks)
     real = entry.drawn or root is not None
-    comparable, where = reading.comparable and real, str(root) if root else None
-    source = "real" if real else "stand-in"
     provenance = Provenance(
         entry.name,
-        source,
-        comparable,
-        reading.detail,
-        where,
-        files,
-        skipped,
-        list(value_range) if value_range else None,
+        source="real" if real else "stand-in",
+        comparable=reading.comparable and real and not skipped,
+        detail=reading.detail,
+        root=str(root) if root else None,
+        files=files,
+        skipped=skipped,
+        value_range=list(value_range) if value_range else None,
+        notes=notes,
     )
     return Splits(stores["train"], stores.get("val"), stores["test"], list(reading.classes), provenance)
 
 
 def look_through(
     entry: Source, pictures: Mapping[str, Sequence[Path]], options: Options, streamed: bool
-) -> tuple[Range | None, list[DamagedFileError]]:
+) -> tuple[Range | None, list[str], list[DamagedFileError]]:
     """What has to be known of photos before they are decoded: the range of values of those that have more than 8 bits
-    (None where there are none), and an error for each that is found to be bad on the way; of photos that are `streamed`
-    those are all that there are, where they may be left out."""
+    (None where there are none), what is to be said of them, and an error for each that is found to be bad on the way;
+    of photos that are `streamed` those are all that there are, where they may be left out."""
     deep: dict[str, list[Range]] = {}
+    kinds: list[str] = []
     errors: list[DamagedFileError] = []
     for name, paths in pictures.items():
         headers = read_headers(paths)
         errors += [header for header in headers if isinstance(header, DamagedFileError)]
+        kinds += [header.kind for header in headers if isinstance(header, Header)]
         found = measure_values([p for p, h in zip(paths, headers, strict=True) if isinstance(h, Header) and h.deep])
         errors += [limits for limits in found if isinstance(limits, DamagedFileError)]
         deep[name] = [limits for limits in found if not isinstance(limits, DamagedFileError)]
@@ -97,23 +98,22 @@ def look_through(
             errors += check_photos(paths)[1]
     if streamed and not options.skip_bad:
         refuse_bad(errors, sum(map(len, pictures.values())))
-    if not any(deep.values()):
-        return None, errors
+    every = [limits for part in deep.values() for limits in part]
+    if not every:
+        return None, notes_on(kinds, [], None), errors
+    give = "give data.value_range=[LOW,HIGH]"
     if not options.value_range and not deep.get("train"):
+        raise InputError(f"{entry.name}: only pictures for testing have more than 8 bits: {give}")
+    if not options.value_range and {"float", "whole"} <= set(kinds):
         raise InputError(
-            f"{entry.name}: only pictures for testing have more than 8 bits: give data.value_range=[LOW,HIGH]"
+            f"{entry.name}: some pictures are of whole numbers, others float: one range is for both: {give}"
         )
     measured = min(low for low, _ in deep["train"] or [(0, 0)]), max(high for _, high in deep["train"] or [(0, 0)])
     low, high = options.value_range or measured
     if low == high:
-        raise InputError(f"{entry.name}: all pixels of its pictures are {low:g}: give data.value_range=[LOW,HIGH]")
-    every = [limits for part in deep.values() for limits in part]
+        raise InputError(f"{entry.name}: all pixels of its pictures are {low:g}: {give}")
     log.info("%s: %d pictures have more than 8 bits: %g becomes black, %g white", entry.name, len(every), low, high)
-    if outside := sum(not inside(limits, (low, high)) for limits in every):
-        log.warning(
-            "%s: %d pictures have values outside of %g to %g, which are clipped", entry.name, outside, low, high
-        )
-    return (low, high), errors
+    return (low, high), notes_on(kinds, every, (low, high)), errors
 
 
 def leave_out(store: Store, paths: Sequence[Path], skipped: Sequence[str], name: str) -> Store:

@@ -23,7 +23,7 @@ from dlcourse.data.tensors import Provenance, Splits, Tensors
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-VERSION = 4  # raise it when a reader's result for the same raw files changes
+VERSION = 5  # raise it when a reader's result for the same raw files changes
 
 
 def cache_dir() -> Path:

@@ -285,7 +285,8 @@ class DataModule(L.LightningDataModule):
             self.shuffle if train else False,
             self.drop_last,
             self.seed,
-            epoch=trainer.current_epoch if trainer is not None else 0,
+            # current_epoch is one too few while a run is about to go on, when workers fetch their first batches
+            epoch=trainer.fit_loop.epoch_progress.current.processed if trainer is not None else 0,  # type: ignore[attr-defined]
             rank=trainer.global_rank if trainer is not None else 0,
             world=trainer.world_size if trainer is not None else 1,
             device=examples.y.device,

@@ -19,6 +19,7 @@ Range = tuple[float, float]  # the values that become black and white
 
 MOST_NAMED = 20  # bad files that are named at once
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits: grey, whole numbers or float
+UNSIGNED = ("I;32", "I;32B", "I;32N")  # files of 32 bits without a sign, which Pillow reads as if with one
 
 
 def decode(data: bytes, size: int, channels: int, value_range: Range | None = None) -> np.ndarray:
@@ -29,9 +30,11 @@ def decode(data: bytes, size: int, channels: int, value_range: Range | None = No
     and ValueError is raised for 32.
     """
     image: Image.Image = Image.open(io.BytesIO(data))
-    image = ImageOps.exif_transpose(image)
     if image.mode in DEEP:
+        turned = image.getexif()
         image = Image.fromarray(to_bytes(deep_values(image), value_range))
+        image.getexif().update(turned)
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -43,11 +46,22 @@ def decode(data: bytes, size: int, channels: int, value_range: Range | None = No
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
-    """The pixels of a picture of more than 8 bits; raises ValueError for some that are no number."""
+    """The pixels of a picture of more than 8 bits, just opened; raises ValueError for some that are no number."""
+    unsigned = raw_mode(image) in UNSIGNED
     values = np.asarray(image)
+    if unsigned:
+        values = values.view(np.uint32)
     if not np.isfinite(values).all():
         raise ValueError("some pixels are no number")
     return values
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How a picture that was just opened is stored, in Pillow's words; empty where its format has one form only."""
+    tiles = getattr(image, "tile", None)
+    given = tiles[0][3] if tiles else None
+    mode = given[0] if isinstance(given, tuple) and given else given
+    return mode if isinstance(mode, str) else ""
 
 
 def to_bytes(values: np.ndarray, value_range: Range | None) -> np.ndarray:
@@ -78,17 +92,17 @@ def not_an_image(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(f"can't be read as an image ({why}): replace it with an intact copy, or remove it", path)
 
 
-def refuse_bad(errors: Sequence[DamagedFileError], total: int) -> None:
+SKIP = "replace them with intact copies, remove them, or have data.skip_bad=true leave them out"
+
+
+def refuse_bad(errors: Sequence[DamagedFileError], total: int, remedy: str = SKIP) -> None:
     """Raise one error for all the files that can't be decoded, if there are any."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
         named = [f"{error.path} ({reason(error)})" for error in errors[:MOST_NAMED]]
         more = [f"and {len(errors) - MOST_NAMED} more"] if len(errors) > MOST_NAMED else []
-        raise DamagedFileError(
-            f"{len(errors)} of {total} images can't be read: {', '.join(named + more)}; replace them with intact "
-            "copies, remove them, or have data.skip_bad=true leave them out"
-        )
+        raise DamagedFileError(f"{len(errors)} of {total} images can't be read: {', '.join(named + more)}; {remedy}")
 
 
 def reason(error: DamagedFileError) -> str:
@@ -143,25 +157,34 @@ def decode_all(
 
 
 def shorter_sides(paths: Sequence[Path]) -> list[int]:
-    """Each photo's shorter side in pixels, from its header alone; raises one error for all that aren't an image's."""
-    headers = read_headers(paths)
-    refuse_bad([header for header in headers if isinstance(header, DamagedFileError)], len(paths))
-    return [header.side for header in headers if isinstance(header, Header)]
+    """Each photo's shorter side in pixels, from its header alone; 0 for a file that is no image."""
+    return [header.side if isinstance(header, Header) else 0 for header in read_headers(paths)]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file's first bytes say: its shorter side in pixels, and whether it has more than 8 bits."""
+    """What an image file's first bytes say: its shorter side in pixels, and what its pixels are.
+
+    kind: `8 bits` a channel; of more, `whole` numbers or `float`, both grey, or `16 bits` a colour.
+    """
 
     side: int
-    deep: bool
+    kind: str
+
+    @property
+    def deep(self) -> bool:
+        """Whether its values have a range that has to be known."""
+        return self.kind in ("whole", "float")
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header | DamagedFileError]:
     def one(at: int) -> Header | DamagedFileError:
         try:
             with Image.open(paths[at]) as image:
-                return Header(min(image.size), image.mode in DEEP)
+                kind = "float" if image.mode == "F" else "whole" if image.mode in DEEP else "8 bits"
+                if kind == "8 bits" and ";16" in raw_mode(image):
+                    kind = "16 bits"
+                return Header(min(image.size), kind)
         except Exception as error:
             return not_an_image(paths[at], error)
 
@@ -182,9 +205,25 @@ def measure_values(paths: Sequence[Path]) -> list[Range | DamagedFileError]:
     return each(paths, one)
 
 
-def inside(found: Range | DamagedFileError, limits: Range) -> bool:
-    """Whether no value of a picture is clipped."""
-    return isinstance(found, DamagedFileError) or (limits[0] <= found[0] and found[1] <= limits[1])
+def notes_on(kinds: Sequence[str], found: Sequence[Range], limits: Range | None) -> list[str]:
+    """What should be known of some pictures' values.
+
+    kinds: of each picture (see `Header`). found: the lowest and the highest value of each that has more than 8 bits.
+    limits: the values that become black and white; None where the pictures trained on had 8 bits.
+    """
+    notes = []
+    if limits is None and found:
+        notes.append(f"{len(found)} pictures have more than 8 bits, those of training had 8: 65535 becomes white")
+    elif limits is not None:
+        low, high = limits
+        if outside := sum(not (low <= least and most <= high) for least, most in found):
+            notes.append(f"{outside} pictures have values outside of {low:g} to {high:g}, which are clipped")
+        if plain := sum(kind not in ("whole", "float") for kind in kinds):
+            scaled = f"not scaled by {low:g} to {high:g} as those of more"
+            notes.append(f"{plain} of {len(kinds)} pictures have 8 bits: they are taken as they are, {scaled}")
+    if colour := kinds.count("16 bits"):
+        notes.append(f"{colour} colour pictures have 16 bits a channel, of which the upper 8 are taken")
+    return notes
 
 
 @dataclass(frozen=True)

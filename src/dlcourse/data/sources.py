@@ -149,6 +149,8 @@ def load_real(entry: Source, roots: Sequence[Path], options: Options, memory_lim
         except OSError as error:
             raise unreadable(root, error) from error
         if splits is not None:
+            for note in splits.provenance.notes:
+                log.warning("%s: %s", entry.name, note)
             return splits
     return None
 

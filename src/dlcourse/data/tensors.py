@@ -90,7 +90,7 @@ class Provenance:
     detail: one sentence for people: what the files are, and how they differ from the published ones.
     files: sha256 of each raw file (or of a folder's listing), by name.
     skipped: photos that could not be read and are left out. value_range: the values that became black and white in
-    pictures of more than 8 bits.
+    pictures of more than 8 bits. notes: what else has to be known of the pictures, said whenever they are loaded.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Provenance:
     files: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     value_range: list[float] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dlcourse import runs
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.module import DataModule
-from dlcourse.data.photos import Header, decode_named, inside, measure_values, read_headers
+from dlcourse.data.photos import Header, decode_each, measure_values, notes_on, read_headers, refuse_bad
+from dlcourse.data.raw import DamagedFileError
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.encoders import keep_features
 from dlcourse.training.loading import build_data, load_task
@@ -63,19 +64,26 @@ def predict_images(
     classes = recorded["classes"]
     channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
     limits = recorded.get("value_range")
-    deep = [f for f, h in zip(files, read_headers(files), strict=True) if isinstance(h, Header) and h.deep]
-    if limits and (outside := sum(not inside(found, limits) for found in measure_values(deep))):
-        log.warning("%d pictures have values outside of %g to %g, which are clipped", outside, *limits)
+    headers = read_headers(files)
+    errors = [header for header in headers if isinstance(header, DamagedFileError)]
+    found = measure_values([f for f, h in zip(files, headers, strict=True) if isinstance(h, Header) and h.deep])
+    ranges = [value for value in found if not isinstance(value, DamagedFileError)]
+    for note in notes_on([header.kind for header in headers if isinstance(header, Header)], ranges, limits):
+        log.warning("%s", note)
     rows: list[list[Any]] = []
     for i in range(0, len(files), batch_size):
         batch = files[i : i + batch_size]
-        x = torch.stack(
-            [torch.from_numpy(decode_named(file, file.read_bytes(), side, channels, limits).copy()) for file in batch]
-        )
+        pixels, _, bad = decode_each(batch, side, channels, limits)
+        errors += bad
+        if errors:
+            continue  # only to find all that are bad
+        x = torch.from_numpy(pixels)
         p, k = classify(255 - x if invert else x).sort(descending=True, stable=True)
         for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
             named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]
             rows.append([str(file), *named[0], *(value for pair in named for value in pair)])
+    different = {error.path: error for error in errors}
+    refuse_bad(list(different.values()), len(files), "replace them with intact copies, or give others")
     return rows
 
 

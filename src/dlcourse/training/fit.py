@@ -158,10 +158,11 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
             best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
             trainer.logger.log_hyperparams(flatten_hparams(plain), best)
         (run / "hparams.yaml").unlink(missing_ok=True)  # the logger's, an empty one
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C and SIGTERM into SystemExit
-        result["status"] = "interrupted"
-        raise KeyboardInterrupt from None
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            result["status"] = "interrupted"
+            raise KeyboardInterrupt from None
+        assert isinstance(error, Exception)
         result |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         mistake = as_mistake(error)
         if mistake is None:
@@ -203,6 +204,14 @@ def choose_stepping(trainer: L.Trainer, task: Task, data: DataModule, wanted: st
     return "eager"
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C or SIGTERM, which Lightning turns into SystemExit, or came while one of them was heeded:
+    workers that are just beginning or ending then raise others."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        error = error.__context__
+    return error is not None
+
+
 def refuse_other_data(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError where the data of a run that is to go on are not those that it was begun with."""
     for key in ("source", "files", "classes", "train", "val", "test"):
@@ -217,6 +226,9 @@ def as_mistake(error: Exception) -> InputError | None:
         return error
     if isinstance(error, MisconfigurationException):  # Lightning's word for settings that don't go together
         return InputError(f"trainer: {first_line(error)}")
+    if "DataLoader worker" in str(error) and not isinstance(error.__cause__, InputError):
+        hint = "the system ends processes when memory is short: fewer data.workers need less, 0 needs none"
+        return InputError(f"a process that reads the data has died ({first_line(error)}): {hint}")
     return memory_mistake(error)
 
 

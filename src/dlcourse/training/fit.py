@@ -205,7 +205,7 @@ def choose_stepping(trainer: L.Trainer, task: Task, data: DataModule, wanted: st
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is Ctrl-C or SIGTERM, which Lightning turns into SystemExit, or came while one of them was heeded:
+    """Whether an error is Ctrl-C or SIGTERM, which Lightning turns into SystemExit, or came while one was heeded:
     workers that are just beginning or ending then raise others."""
     while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__context__

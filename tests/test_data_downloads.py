@@ -27,11 +27,15 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 class Server:
-    """Serves bytes by name on loopback; `broken` ones promise more than they send."""
+    """Serves bytes by name on loopback; `broken` ones promise more than they send, `slow` ones stop in the middle, what
+    is `moved` is somewhere else."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.broken: set[str] = set()
+        self.slow: set[str] = set()
+        self.moved: dict[str, str] = {}
+        self.stop = threading.Event()
         self.asked: list[str] = []
         outer = self
 
@@ -40,12 +44,21 @@ class Server:
                 name = self.path.lstrip("/")
                 outer.asked.append(name)
                 data = outer.files.get(name)
+                if name in outer.moved:
+                    self.send_response(302)
+                    self.send_header("Location", outer.moved[name])
+                    self.end_headers()
+                    return
                 if data is None:
                     self.send_error(404)
                     return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data) + 100 * (name in outer.broken)))
                 self.end_headers()
+                if name in outer.slow:
+                    self.wfile.write(data[:10])
+                    self.wfile.flush()
+                    outer.stop.wait(10)
                 self.wfile.write(data)
 
             def log_message(self, *args: object) -> None:
@@ -68,6 +81,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], files=tuple(entries)))
     monkeypatch.delenv("DLCOURSE_OFFLINE")
     yield server
+    server.stop.set()
     server.http.shutdown()
     server.http.server_close()
 
@@ -94,12 +108,14 @@ def test_a_part_of_the_files_is_completed(home: Path, server: Server, monkeypatc
     assert load("mnist").provenance.comparable and sorted(server.asked) == NAMES[1:]
 
 
-@pytest.mark.parametrize("what", ["other", "missing", "truncated", "refused", "no host"])
+@pytest.mark.parametrize(
+    "what", ["other", "missing", "truncated", "refused", "no host", "stalled", "round in circles", "to a file"]
+)
 def test_a_download_that_fails_leaves_nothing_and_says_why(
     home: Path, server: Server, what: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = "train-images-idx3-ubyte.gz"  # the first to be asked for
-    words = {"other": "another file", "missing": "HTTP 404", "truncated": "was cut off"}.get(
+    words = {"other": "another file", "missing": "HTTP 404", "truncated": "was cut off", "stalled": "broke off"}.get(
         what, "can't be downloaded"
     )
     if what == "other":
@@ -108,6 +124,14 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(
         del server.files[bad]
     elif what == "truncated":
         server.broken.add(bad)
+    elif what == "stalled":
+        server.slow.add(bad)
+        monkeypatch.setattr(raw, "READ_TIMEOUT", 0.3)
+    elif what == "round in circles":
+        server.moved[bad] = server.url + bad
+    elif what == "to a file":
+        (home / "mine").write_bytes(server.files[bad])
+        server.moved[bad] = (home / "mine").as_uri()
     elif what == "refused":
         server.http.shutdown()
         server.http.server_close()
@@ -120,6 +144,15 @@ def test_a_download_that_fails_leaves_nothing_and_says_why(
     assert load("mnist").provenance.source == "stand-in"
     (line,) = [record.getMessage() for record in caplog.records if "STAND-IN" in record.getMessage()]
     assert words in line
+
+
+def test_a_download_that_has_moved_is_followed(home: Path, server: Server) -> None:
+    """Its content is what counts: what somebody else serves instead is refused by its hash as anything is."""
+    name = NAMES[0]
+    server.files["elsewhere.gz"] = server.files.pop(name)
+    server.moved[name] = f"{server.url}elsewhere.gz"
+    assert load("mnist", source="real").provenance.source == "real"
+    assert "elsewhere.gz" in server.asked
 
 
 def test_md5_is_checked_where_no_sha256_is_known(home: Path, server: Server) -> None:

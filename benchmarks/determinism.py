@@ -53,12 +53,12 @@ def main(argv: list[str]) -> None:
     columns = [*(f"{number} threads" for number in threads[1:]), "deterministic"]
     print(f"| network | after | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 2)}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, words in NETWORKS.items():
+        for row, (name, words) in enumerate(NETWORKS.items()):
             first, *others = [
-                trained(words, number, Path(folder, name, str(i)), epochs) for i, number in enumerate(threads)
+                trained(words, number, Path(folder, str(row), str(i)), epochs) for i, number in enumerate(threads)
             ]
             sure = (*words, "trainer.deterministic=true")
-            others.append(trained(sure, threads[0], Path(folder, name, "sure"), epochs))
+            others.append(trained(sure, threads[0], Path(folder, str(row), "sure"), epochs))
             for at, after in enumerate(("1 epoch", f"{epochs} epochs")):
                 apart = [float((one[at] - first[at]).norm() / first[at].norm()) for one in others]
                 print(f"| {name} | {after} | {' | '.join(f'{value:.1g}' for value in apart)} |", flush=True)

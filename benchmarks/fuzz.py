@@ -8,6 +8,7 @@ documented error (InputError, which users see as one sentence); anything else is
 more than 2 s or 1 GiB.
 """
 
+import functools
 import gzip
 import io
 import json
@@ -171,7 +172,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         "IDX": Reader(raw, lambda p: mnist.read(folder, [p, good["y"], good["x"], good["y"]], UNCHECKED), 4),
         "IDX labels": Reader({"l": idx(y)},
                              lambda p: mnist.read(folder, [good["x"], p, good["x"], good["y"]], UNCHECKED)),
-        "letters, .mat": Reader({"nist36_train.mat": letters}, lambda p: nist36.read_mat(p, "train"), 2),
+        "letters, .mat": Reader({"nist36_train.mat": letters}, lambda p: nist36.read_split(p, "train"), 2),
         "flowers' splits, .mat": Reader({"datasplits.mat": splits}, flowers17.read_splits, 2),
         "CIFAR-10, pickled": Reader({"data_batch_1": pickled}, lambda p: cifar10.parse_batch(p, p.read_bytes()), 4),
         "CIFAR-10, binary": Reader({"data_batch_1.bin": binary}, cifar10.read_binary),
@@ -295,6 +296,34 @@ def fuzz(name: str, reader: Reader, inputs: int, draw: random.Random, folder: Pa
     return count
 
 
+def in_a_child(work: Callable[[], Count], name: str, folder: Path) -> Count:
+    """What `work` returns, in a process of its own: an input that ends it is a finding, and is kept."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump(work(), pipe)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status == 0:
+        count: Count = pickle.loads(data)
+        return count
+    count, finding = Count(inputs=1), f"the process ended with {os.waitstatus_to_exitcode(status)}"
+    for file in folder.iterdir():
+        kept = Path(tempfile.gettempdir()) / f"dlcourse-fuzz-crash-{file.name}"
+        shutil.copy(file, kept)
+        print(f"{name}: {finding}\n    {kept}", file=sys.stderr, flush=True)
+    count.findings[finding] += 1
+    return count
+
+
 def fuzz_all(inputs: int, seed: int, only: str | None = None) -> dict[str, Count]:
     """So many inputs in all, in shares, to every reader (or one)."""
     place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # memory, where there is such a disk
@@ -310,7 +339,9 @@ def fuzz_all(inputs: int, seed: int, only: str | None = None) -> dict[str, Count
         for name, reader in chosen.items():
             own = folder / "input"
             own.mkdir()
-            counts[name] = fuzz(name, reader, -(-inputs * reader.share // shares), random.Random(f"{seed} {name}"), own)
+            share = -(-inputs * reader.share // shares)
+            work = functools.partial(fuzz, name, reader, share, random.Random(f"{seed} {name}"), own)
+            counts[name] = in_a_child(work, name, own)
             shutil.rmtree(own)
         return counts
     finally:

@@ -39,10 +39,9 @@ VALUES = ("text", "''", "中文", "'ü/ =#'", "3", "1.5", "0", "-1", "1e30", "10
 SMALL = ("trainer=smoke", "data.source=stand-in", "data.limit=40", "data.limit_eval=20", "trainer.figures=false",
          "logger=none")  # fmt: skip
 GROUPS = ("data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
-UNTRIED = (("trainer.devices", "3"),)  # starts this program anew, twice
+UNTRIED = (("trainer.devices", "3"), ("trainer.num_nodes", "3"))  # start this program anew; wait for other machines
 SECONDS, MEMORY = 30, 6 << 30
-# may take for ever: many epochs, and waiting for machines that never come
-LASTING = ("trainer.max_epochs", "data.epochs", "data.steps_per_epoch", "data.first_epoch_steps", "trainer.num_nodes")
+LASTING = ("trainer.max_epochs", "data.epochs", "data.steps_per_epoch", "data.first_epoch_steps")  # may take for ever
 
 
 @dataclass(frozen=True)

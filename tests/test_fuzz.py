@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import sys
 import tarfile
 import zipfile
@@ -15,12 +16,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from dlcourse import report, runs
 from dlcourse.core.errors import InputError
 from dlcourse.data import raw
+from dlcourse.data.matlab import read_mat
 from dlcourse.data.raw import DamagedFileError, Options
 from dlcourse.data.readers import cifar10, mnist
 from dlcourse.nets import read_weights
@@ -87,6 +91,20 @@ def _written(path: Path, data: bytes) -> bytes:
 
 
 # --- archives ---
+
+
+@pytest.mark.parametrize("flags", [0x0806, 0x080E, 0x0001, 0x00FF], ids=hex)
+def test_a_mat_file_that_says_what_it_is_not(flags: int, tmp_path: Path) -> None:
+    """SciPy goes by an array's flags, and ends the process where they promise an imaginary part that is not there."""
+    path = tmp_path / "a.mat"
+    savemat(path, {"first": np.arange(6.0), "second": np.arange(6.0)})
+    data = bytearray(path.read_bytes())
+    assert list(read_mat(path, ["first", "other"])) == ["first"]
+    data[144:148] = struct.pack("<I", flags)
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match="first is no array of numbers"):
+        read_mat(path, ["first"])
+    assert read_mat(path, ["second"])["second"].shape == (1, 6)
 
 
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from dlcourse.reports import page
 from dlcourse.reports.formats import format_column, format_mean, format_percent, to_grid
 from dlcourse.reports.page import Finding, Item, Page, Plot, Table, Text
 from dlcourse.reports.render import escape_markdown, inline_html, render_files, write_page
-from dlcourse.studies.verdict import answered, beaten, decide, not_comparable, not_run
+from dlcourse.studies.verdict import answered, beaten, decide, not_run, undecided
 
 EMPTY = {"meta", "img", "br", "hr", "link", "input"}
 GOLDEN = """\
@@ -215,7 +215,7 @@ def test_the_html_says_the_same_in_the_same_order() -> None:
 
 
 def test_a_verdict_is_a_word_a_sign_and_a_colour() -> None:
-    found = [decide(True, ""), decide(False, ""), beaten(""), not_comparable(""), answered(""), not_run("")]
+    found = [decide(True, ""), decide(False, ""), beaten(""), undecided("", 3), answered(""), not_run("")]
     given = small(verdicts=[Finding("c", "", verdict) for verdict in found], items=[])
     read = html(given)
     shown = [cell["class"].removeprefix("verdict ") for cell in read.all("td") if "verdict" in cell.get("class", "")]

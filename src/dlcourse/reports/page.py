@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 HTML, MD, CSV, VERDICTS = "report.html", "report.md", "table.csv", "verdicts.json"
-SIGNS = {"reproduced": "✓", "beaten": "▲", "refuted": "✗", "not comparable": "≈", "answered": "●", "not run": "○"}
+SIGNS = {"reproduced": "✓", "beaten": "▲", "refuted": "✗", "undecided": "≈", "answered": "●", "not run": "○"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,24 @@ class Verdict(Protocol):
     def kind(self) -> str: ...
     @property
     def evidence(self) -> str: ...
+    @property
+    def basis(self) -> tuple[str, ...]: ...  # in what the runs differ from the report's
+    @property
+    def points(self) -> Sequence[Any]: ...  # (label, published, measured, noise), where a figure is to be met
 
 
 class Finding(NamedTuple):
-    """A claim of a report or a question to it, where it stands, and what was found."""
+    """A claim of a report or a question to it, where it is made, and what was found."""
 
     text: str
     where: str
     verdict: Verdict
     check: str = ""  # the name of the function that decided
+
+    @property
+    def stands_on(self) -> str:
+        """What the verdict stands on, in words."""
+        return "" if self.verdict.kind == "not run" else ", ".join(self.verdict.basis) or "published data"
 
 
 @dataclass
@@ -67,7 +76,7 @@ class Page:
     title: str
     source: str = ""
     lead: str = ""  # markdown
-    banner: Sequence[str] = ()  # what nobody may overlook: stand-in data, a quick budget, not comparable
+    banner: Sequence[str] = ()  # what nobody may overlook: stand-in data, a quick budget
     deviations: Sequence[str] = ()  # markdown: where the runs differ from the report's
     items: Sequence[Item] = ()
     verdicts: Sequence[Finding] = ()

@@ -64,7 +64,8 @@ def render_md(page: Page) -> str:
         return markdown_table(list(map(md, grid.header)), rows, grid.numbers)
 
     verdicts = [
-        [md(f.text), md(f.where), f"**{label_verdict(f.verdict.kind)}**", md(f.verdict.evidence)] for f in page.verdicts
+        [md(f.text), md(f.where), f"**{label_verdict(f.verdict.kind)}**", f.stands_on, md(f.verdict.evidence)]
+        for f in page.verdicts
     ]
     facts = [list(map(md, fact)) for fact in page.facts]
     functions: dict[str, Callable[..., Any]] = {"md": md, "table": markdown_table, "grid": table}
@@ -119,7 +120,15 @@ def render_files(page: Page) -> dict[str, bytes]:
     if page.verdicts:
         about = {"title": page.title, "source": page.source, "banner": list(page.banner), **page.record}
         about["claims"] = [
-            {"text": f.text, "where": f.where, "check": f.check, "kind": f.verdict.kind, "evidence": f.verdict.evidence}
+            {
+                "text": f.text,
+                "where": f.where,
+                "check": f.check,
+                "kind": f.verdict.kind,
+                "basis": list(f.verdict.basis),
+                "evidence": f.verdict.evidence,
+                "points": [list(point) for point in f.verdict.points],
+            }
             for f in page.verdicts
         ]
         files[VERDICTS] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()

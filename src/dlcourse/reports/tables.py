@@ -65,6 +65,7 @@ def run_record(run: Path) -> dict[str, Any]:
         **{key: result.get(key) for key in ("status", "score", "device", "commit", "config_hash")},
         "diverged": (result.get("diverged") or {}).get("epoch"),
         "comparable": bool(data.get("comparable")) and published,
+        "data.comparable": bool(data.get("comparable")),
         "data.source": data.get("source"),
         "data.provenance": data.get("provenance"),
         "data.files": hashlib.sha256(repr(sorted((data.get("files") or {}).items())).encode()).hexdigest()[:12],

@@ -3,14 +3,18 @@
 A study's YAML names one with its arguments: `check: agrees`, `with: {metric: val/accuracy, published: 0.91, ...}`.
 `of: {column: value}` says which runs are meant, and a metric is their mean over seeds. Runs that are missing give `not
 run`. A study's own checks are written like these, decorated with `check`.
+
+The noise decides nothing: a mean is known to within its 95 % interval (`samples.interval`), and what lies within that
+is `undecided`. Of a single run nothing is known of its noise; it decides as if there were none.
 """
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
@@ -25,10 +29,23 @@ from dlcourse.studies.samples import (
     compare,
     describe,
     format_metric,
+    interval,
+    lead,
     metric_label,
     select,
 )  # fmt: skip
-from dlcourse.studies.verdict import MissingRunsError, Verdict, answered, beaten, decide, not_comparable, not_run
+from dlcourse.studies.verdict import (
+    REDUCED,
+    MissingRunsError,
+    Point,
+    Verdict,
+    answered,
+    beaten,
+    decide,
+    not_run,
+    refuted,
+    undecided,
+)  # fmt: skip
 from dlcourse.tasks.task import mode_of
 
 Rows = Sequence[Mapping[str, Any]]
@@ -59,15 +76,19 @@ def agrees(
     """A published figure against the mean over seeds.
 
     Reproduced: as good within the tolerance, in the metric's unit. Beaten: better by more than that. Refuted: worse by
-    more. Not comparable: where a key of the report's `protocol` has another value in the runs.
+    more. Where a key of the report's `protocol` has another value in the runs, they have a reduced budget: missing the
+    figure then decides nothing.
     """
     sample = aggregate(table, metric, of)
     evidence = f"{metric_label(metric)} {format_metric(metric, sample)}, published {format_metric(metric, published)}"
-    if other := protocol_differences(table, of, protocol):
-        return not_comparable(f"{evidence}; run with {other}")
     unit = f"{100 * tolerance:g} points" if "accuracy" in metric else f"{tolerance:g}"
-    ahead = (sample.mean - published) * (1 if mode_of(metric) == "max" else -1)
-    return rule(ahead, tolerance, f"{evidence}; as good within {unit}")
+    ahead, noise = lead(sample, published, metric)
+    point = Point(metric_label(metric), published, sample.mean, noise if sample.n > 1 else math.nan)
+    verdict = rule(ahead, noise, tolerance, f"{evidence}; as good within {unit}", sample.n)
+    if other := protocol_differences(table, of, protocol):
+        open_ = "undecided" if verdict.kind == "refuted" else verdict.kind
+        verdict = Verdict(open_, f"{evidence}; run with {other}", (REDUCED,))
+    return replace(verdict, points=(point,))
 
 
 @check
@@ -108,21 +129,41 @@ def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: 
     ahead = {name: 1 - s.mean / theirs if error else s.mean - theirs for name, (s, theirs) in pairs.items()}
     worst = min(ahead, key=lambda name: ahead[name])
     sample, theirs = pairs[worst]
+    noise = interval(sample) / (theirs if error else 1)
     digits = 5 if min(sample.mean, theirs) < 0.02 else None  # as many of one as of the other
     allowed, bound = (f"{100 * tolerance:g} %", "above") if error else (f"{100 * tolerance:g} points", "below")
-    return rule(
+    points = tuple(
+        Point(f"{metric_label(metric)}, {name}", published, s.mean, interval(s) if s.n > 1 else math.nan)
+        for name, (s, published) in pairs.items()
+    )
+    verdict = rule(
         ahead[worst],
+        noise,
         tolerance,
         f"{sum(a >= 0 for a in ahead.values())} of {len(pairs)} at the published figure or better, "
         f"{sum(-tolerance <= a < 0 for a in ahead.values())} up to {allowed} {bound} it, "
         f"{sum(a < -tolerance for a in ahead.values())} further off; the least favourable: {worst}: "
         f"{format_metric(metric, sample, digits)}, published {format_metric(metric, theirs, digits)}",
+        sample.n,
     )
+    return replace(verdict, points=points)
 
 
-def rule(ahead: float, tolerance: float, evidence: str) -> Verdict:
-    """ahead: how much better than published; beaten above the tolerance, refuted below its negative."""
-    return beaten(evidence) if ahead > tolerance else decide(ahead >= -tolerance, evidence)
+def rule(ahead: float, noise: float, tolerance: float, evidence: str, seeds: int) -> Verdict:
+    """ahead: how much better than published, known to ± noise from so many seeds. All of that interval decides: beaten
+    above the tolerance, reproduced above its negative, refuted below."""
+    if ahead - noise > tolerance:
+        return beaten(evidence)
+    if -tolerance <= ahead - noise or ahead + noise < -tolerance:
+        return decide(ahead >= -tolerance, evidence)
+    return undecided(evidence, seeds)
+
+
+def rule_each(outcomes: Sequence[int], evidence: str, seeds: int) -> Verdict:
+    """Of comparisons that must all be BETTER: one that is WORSE refutes, one that the noise covers leaves it open."""
+    if WORSE in outcomes:
+        return refuted(evidence)
+    return decide(True, evidence) if EQUAL not in outcomes else undecided(evidence, seeds)
 
 
 def protocol_differences(table: DataFrame, of: Of, protocol: Of | None) -> str:
@@ -140,24 +181,32 @@ def protocol_differences(table: DataFrame, of: Of, protocol: Of | None) -> str:
 
 @check
 def within(table: DataFrame, metrics: Sequence[str], low: float, high: float, of: Of) -> Verdict:
-    """Reproduced where each metric's mean lies between two numbers, else refuted."""
+    """Reproduced where each metric's mean lies between two numbers, refuted where one doesn't."""
     samples = {metric: aggregate(table, metric, of) for metric in metrics}
     listed = ", ".join(f"{metric_label(metric)} {format_metric(metric, s)}" for metric, s in samples.items())
-    holds = all(low <= s.mean <= high for s in samples.values())
-    return decide(holds, f"{listed}; the range is {low:g} to {high:g}")
+    outcomes = [side(min(s.mean - low, high - s.mean), interval(s)) for s in samples.values()]
+    return rule_each(outcomes, f"{listed}; the range is {low:g} to {high:g}", least_seeds(samples.values()))
+
+
+def side(ahead: float, noise: float) -> int:
+    """BETTER or WORSE where a lead is above or below 0 by more than its noise, else EQUAL; 0 itself is BETTER."""
+    return BETTER if ahead >= noise else WORSE if ahead < -noise else EQUAL
+
+
+def least_seeds(samples: Iterable[Sample]) -> int:
+    return min(s.n for s in samples)
 
 
 @check
 def reaches(table: DataFrame, goals: Mapping[str, float], of: Of) -> Verdict:
-    """Reproduced where each metric's mean is better than its goal, else refuted."""
-    parts, holds = [], []
-    for metric, goal in goals.items():
-        sample = aggregate(table, metric, of)
-        parts.append(
-            f"{metric_label(metric)} {format_metric(metric, sample)}, the goal is {format_metric(metric, goal)}"
-        )
-        holds.append(sample.mean > goal if mode_of(metric) == "max" else sample.mean < goal)
-    return decide(all(holds), "; ".join(parts))
+    """Reproduced where each metric's mean is better than its goal, refuted where one isn't."""
+    samples = {metric: aggregate(table, metric, of) for metric in goals}
+    parts = [
+        f"{metric_label(metric)} {format_metric(metric, s)}, the goal is {format_metric(metric, goals[metric])}"
+        for metric, s in samples.items()
+    ]
+    outcomes = [side(*lead(s, goals[metric], metric)) for metric, s in samples.items()]
+    return rule_each(outcomes, "; ".join(parts), least_seeds(samples.values()))
 
 
 # --- which is better -------------------------------------------------------------------------------------------------
@@ -165,18 +214,20 @@ def reaches(table: DataFrame, goals: Mapping[str, float], of: Of) -> Verdict:
 
 @check
 def better(table: DataFrame, metric: str, first: Of, second: Of | Sequence[Of], protocol: Of | None = None) -> Verdict:
-    """Reproduced where the first runs are better than the second (or each of several others) by more than the noise.
-
-    Noise: two standard errors of the difference of the means. Else refuted; not comparable as in `agrees`.
-    """
+    """Reproduced where the first runs are better than the second (or each of several others) by more than the noise,
+    refuted where they are worse than some; of a reduced budget as in `agrees`."""
     others = [second] if isinstance(second, Mapping) else list(second)
     sample, rivals = aggregate(table, metric, first), [aggregate(table, metric, of) for of in others]
     against = " and ".join(format_metric(metric, s) for s in rivals)
     evidence = f"{metric_label(metric)} {format_metric(metric, sample)} against {against}"
     differences = [text for of in (first, *others) if (text := protocol_differences(table, of, protocol))]
     if differences:
-        return not_comparable(f"{evidence}; run with {', '.join(dict.fromkeys(differences))}")
-    return decide(all(compare(sample, s, metric) == BETTER for s in rivals), evidence)
+        evidence += f"; run with {', '.join(dict.fromkeys(differences))}"
+    outcomes = [compare(sample, s, metric) for s in rivals]
+    if sample.n == 1 and len({s.n for s in rivals}) == 1 and rivals[0].n == 1:
+        outcomes = [BETTER if outcome == BETTER else WORSE for outcome in outcomes]  # equal is not better
+    verdict = rule_each(outcomes, evidence, least_seeds([sample, *rivals]))
+    return verdict.standing_on(REDUCED) if differences else verdict
 
 
 @check
@@ -189,7 +240,8 @@ def best_of(
     of: Of | None = None,
     complete: bool = False,
 ) -> Verdict:
-    """Reproduced where a value of a column has the best mean, or one that is behind by the tolerance at most.
+    """Reproduced where a value of a column has the best mean, or one that is behind by the tolerance at most; refuted
+    where another one's is better by more.
 
     complete: no run of any value may be missing.
     """
@@ -197,11 +249,11 @@ def best_of(
     best = next((value for value in samples if value == best or _close(value, best)), best)
     if best not in samples or len(samples) < 2:
         raise MissingRunsError(f"no finished run with {describe({key: best})}, or with no other {key}")
-    sign = 1 if mode_of(metric) == "max" else -1
-    top = max(sign * s.mean for s in samples.values())
     listed = ", ".join(f"{value if isinstance(value, str) else f'{value:g}'}: {format_metric(metric, s)}"
                        for value, s in samples.items())  # fmt: skip
-    return decide(top - sign * samples[best].mean <= tolerance, f"{metric_label(metric)} {listed}")
+    leads = [lead(samples[best], s, metric) for value, s in samples.items() if value != best]
+    outcomes = [side(ahead + tolerance, noise) for ahead, noise in leads]
+    return rule_each(outcomes, f"{metric_label(metric)} {listed}", least_seeds(samples.values()))
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -210,13 +262,17 @@ def _close(a: Any, b: Any) -> bool:
 
 @check
 def monotone(table: DataFrame, metric: str, key: str, rising: bool, of: Of | None = None, least: int = 2) -> Verdict:
-    """Reproduced where each higher value of a column has a higher mean (rising: false: a lower one), else refuted."""
+    """Reproduced where each higher value of a column has a higher mean (rising: false: a lower one) by more than the
+    noise, refuted where one has a lower one."""
     samples = dict(sorted(aggregate_by(table, metric, key, of).items()))
     if len(samples) < least:
         raise MissingRunsError(f"fewer than {least} values of {key} have a finished run")
-    steps = np.diff([s.mean for s in samples.values()])
+    outcomes = []
+    for a, b in pairwise(samples.values()):
+        step, noise = (b.mean - a.mean) * (1 if rising else -1), interval(a, b)
+        outcomes.append(side(step, noise) if step else WORSE)
     listed = ", ".join(f"{value:g}: {format_metric(metric, s)}" for value, s in samples.items())
-    return decide(bool((steps > 0).all() if rising else (steps < 0).all()), f"{metric_label(metric)} {listed}")
+    return rule_each(outcomes, f"{metric_label(metric)} {listed}", least_seeds(samples.values()))
 
 
 # --- questions -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding
 from dlcourse.reports.render import escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load_study, study_names
-from dlcourse.studies.verdict import Verdict, not_run
+from dlcourse.studies.verdict import Point, Verdict, not_run
 
 INDEX = "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -118,8 +118,10 @@ def verdicts(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in about.items()}
 
 
-def finding(claim: dict[str, str]) -> Finding:
-    return Finding(claim["text"], claim["where"], Verdict(claim["kind"], claim["evidence"]), claim["check"])
+def finding(claim: dict[str, Any]) -> Finding:
+    points = tuple(Point(*point) for point in claim.get("points", ()))
+    verdict = Verdict(claim["kind"], claim["evidence"], tuple(claim.get("basis", ())), points)
+    return Finding(claim["text"], claim["where"], verdict, claim["check"])
 
 
 def index(found: Sequence[Found]) -> str:
@@ -129,6 +131,7 @@ def index(found: Sequence[Found]) -> str:
             link(study),
             escape_markdown(f.text),
             f"**{label_verdict(f.verdict.kind)}**",
+            f.stands_on,
             escape_markdown(textwrap.shorten(f.verdict.evidence, EVIDENCE, placeholder=" …")),
         ]
         for study in found
@@ -138,15 +141,27 @@ def index(found: Sequence[Found]) -> str:
         "# What the reports claim, and what came out",
         f"{len(rows)} claims and questions: {counts(found)}. Each page has the tables, the figures and the deviations "
         "behind its verdicts.",
-        "A claim is *reproduced* where it holds here too, *beaten* where its figure is exceeded by more than the "
-        "noise, *refuted* where it doesn't hold, *not comparable* where data or weights are not the published ones. "
-        "A question is one that the report leaves open.",
-        markdown_table(["study", "claim", "verdict", "evidence"], rows),
+        "A claim is *reproduced* where it holds here too, *beaten* where its figure is exceeded, *refuted* where it "
+        "doesn't hold, each by more than the noise (the 95 % interval of the mean over seeds), else *undecided*. A "
+        "question is one that the report leaves open. What a verdict stands on is the published data, or data of the "
+        "same form, a smaller budget, weights that were rebuilt: there an ordering or a trend says more than a figure.",
+        cross_table(found),
+        markdown_table(["study", "claim", "verdict", "stands on", "evidence"], rows),
     ]
     notes = [f"- {link(study)}: {escape_markdown(sentence)}" for study in found for sentence in study.banner]
     if notes:
         parts += ["## Notes", "\n".join(notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def cross_table(found: Sequence[Found]) -> str:
+    """How many verdicts of each kind stand on what."""
+    findings = [f for study in found for f in study.findings]
+    outcomes = [kind for kind in SIGNS if any(f.verdict.kind == kind for f in findings)]
+    grounds = sorted({f.stands_on for f in findings if f.stands_on}, key=lambda text: (text != "published data", text))
+    pairs = Counter((f.verdict.kind, f.stands_on) for f in findings)
+    rows = [[ground, *(str(pairs[kind, ground] or "") for kind in outcomes)] for ground in grounds]
+    return markdown_table(["stands on", *map(label_verdict, outcomes)], rows, [False, *[True] * len(outcomes)])
 
 
 def summary(found: Sequence[Found], where: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from dlcourse.studies import checks, items
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.samples import select
 from dlcourse.studies.study import Claim, Job, Study, job_columns
-from dlcourse.studies.verdict import Verdict, not_comparable, not_run
+from dlcourse.studies.verdict import OTHER_DATA, REBUILT, SETTINGS, STAND_IN, Verdict, not_run
 
 REPORT, MEASURED = "report", "measured.csv"
 UNMEASURED = "it is measured on the networks of runs, which were collected without their checkpoints"
@@ -138,7 +139,7 @@ def with_measurements(study: Study, known: Runs) -> Runs:
 
 
 def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
-    """The verdict on a claim; figures of data or weights that aren't the published ones decide nothing.
+    """The verdict on a claim, and what it stands on.
 
     That is asked of the runs that a claim is about: its `runs`, and the block of its argument `of`; else of all.
     """
@@ -157,10 +158,14 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
         return not_run(UNMEASURED)
     of = claim.arguments.get("of")
     asked = select(table[done], {"block": of["block"]} if isinstance(of, dict) and "block" in of else {})
-    comparable = asked["comparable"].astype(bool).all()
-    if comparable or verdict.kind in ("not run", "answered", "not comparable"):
-        return verdict
-    return not_comparable(verdict.evidence)
+    return verdict if verdict.kind == "not run" else verdict.standing_on(*bases(asked))
+
+
+def bases(done: DataFrame) -> list[str]:
+    """In what runs differ from the report's, of data and weights."""
+    drawn, rebuilt = done["data.source"] != "real", done["weights"] == "rebuilt"
+    found = {STAND_IN: drawn, OTHER_DATA: ~done["data.comparable"].astype(bool) & ~drawn, REBUILT: rebuilt}
+    return [mark for mark, rows in found.items() if rows.any()]
 
 
 def page_items(study: Study, known: Runs) -> list[page.Item]:
@@ -191,8 +196,9 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
     findings = []
     for claim in [] if quick else study.claims:
         verdict = judge(study, claim, known.table)
-        if changed and verdict.kind not in ("not run", "answered"):
-            verdict = not_comparable(f"{verdict.evidence} (run with another {or_list(changed)})")
+        if changed and verdict.kind != "not run":
+            verdict = replace(verdict, evidence=f"{verdict.evidence} (run with another {or_list(changed)})")
+            verdict = verdict.standing_on(SETTINGS)
         findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
     where = known.folder / REPORT
     write_page(

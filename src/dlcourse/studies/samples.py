@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from pandas import DataFrame
+from scipy.special import stdtrit
 
 from dlcourse.reports.formats import GAP, format_mean, format_percent
 from dlcourse.reports.tables import refuse_other_protocol
@@ -85,10 +86,28 @@ def aggregate_by(
     return samples
 
 
+def interval(*samples: Sample) -> float:
+    """Half of the 95 % interval of a mean, or of the difference of two.
+
+    Student's t, with the degrees of freedom of the smallest sample (so that more noise never makes an interval
+    narrower). A single run says nothing of its noise and adds none: 0 where there is no other.
+    """
+    repeated = [s for s in samples if s.n > 1 and not math.isnan(s.sd)]
+    if not repeated:
+        return 0.0
+    error = math.hypot(*(s.sd / math.sqrt(s.n) for s in repeated))
+    return float(stdtrit(min(s.n for s in repeated) - 1, 0.975)) * error
+
+
+def lead(a: Sample, b: Sample | float, metric: str) -> tuple[float, float]:
+    """By how much a is better than b, and half of the interval of that."""
+    other = b if isinstance(b, Sample) else Sample(float(b))
+    return (a.mean - other.mean) * (1 if mode_of(metric) == "max" else -1), interval(a, other)
+
+
 def compare(a: Sample, b: Sample, metric: str) -> int:
-    """BETTER or WORSE where a is so by more than two standard errors of their difference, else EQUAL."""
-    ahead = (a.mean - b.mean) * (1 if mode_of(metric) == "max" else -1)
-    noise = 2 * math.hypot(*(0 if math.isnan(s.sd) else s.sd / math.sqrt(s.n) for s in (a, b)))
+    """BETTER or WORSE where a is so by more than the noise (see `interval`), else EQUAL."""
+    ahead, noise = lead(a, b, metric)
     return int(np.sign(ahead)) if abs(ahead) > noise else EQUAL
 
 

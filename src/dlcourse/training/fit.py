@@ -206,8 +206,10 @@ def choose_stepping(trainer: L.Trainer, task: Task, data: DataModule, wanted: st
 
 def is_interrupt(error: BaseException | None) -> bool:
     """Whether an error is Ctrl-C or SIGTERM, which Lightning turns into SystemExit, or came while one was heeded:
-    workers that are just beginning or ending then raise others."""
+    workers that are just beginning or ending then raise others, and may be terminated before this process is."""
     while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        if "DataLoader worker" in str(error) and "signal: Terminated" in str(error):
+            return True
         error = error.__context__
     return error is not None
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from dlcourse.data import synthetic
+from dlcourse.data.matlab import read_mat
 from dlcourse.data.photos import decode_all, shorter_sides
 from dlcourse.data.raw import File, Options, Reading, Source, Split, damaged, hash_file, stratified, unpack
 
@@ -80,12 +81,10 @@ def unpacked_origin(photos: list[Path]) -> str:
 
 def read_splits(path: Path) -> list[np.ndarray]:
     """The numbers of each part's photos, from 0."""
-    from scipy.io import loadmat
-
+    saved = read_mat(path, list(KEYS))
     try:
-        saved = loadmat(path)
         parts = [saved[key].ravel().astype(np.int64) - 1 for key in KEYS]
-    except Exception as error:  # a damaged .mat raises nearly anything
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     numbers = np.concatenate(parts)
     if [len(part) for part in parts] != list(KEYS.values()) or not np.array_equal(np.sort(numbers), np.arange(COUNT)):

@@ -14,6 +14,7 @@ from typing import IO, cast
 import numpy as np
 
 from dlcourse.data import synthetic
+from dlcourse.data.matlab import read_mat
 from dlcourse.data.raw import (
     DamagedFileError,
     File,
@@ -61,7 +62,7 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
 def read_mats(files: list[Path]) -> Reading:
     """`{split}_data` [N, 1024] in 0..1, each row a 32×32 image transposed; `{split}_labels` one-hot."""
-    train, val, test = (read_mat(path, split) for path, split in zip(files, SIZES, strict=True))
+    train, val, test = (read_split(path, split) for path, split in zip(files, SIZES, strict=True))
     found, expected = ("/".join(map(str, sizes)) for sizes in (map(len, (train[1], val[1], test[1])), SIZES.values()))
     detail = "the course's .mat files"
     if found != expected:
@@ -70,13 +71,8 @@ def read_mats(files: list[Path]) -> Reading:
     return Reading(train, val, test, CLASSES, found == expected, detail, hashes)
 
 
-def read_mat(path: Path, split: str) -> Split:
-    from scipy.io import loadmat  # here, because importing it takes longer than loading a prepared data set
-
-    try:
-        saved = loadmat(path, variable_names=[f"{split}_data", f"{split}_labels"])
-    except Exception as error:  # a damaged .mat raises nearly anything
-        raise damaged(path, str(error) or type(error).__name__) from error
+def read_split(path: Path, split: str) -> Split:
+    saved = read_mat(path, [f"{split}_data", f"{split}_labels"])
     data, labels = saved.get(f"{split}_data"), saved.get(f"{split}_labels")
     if data is None or labels is None:
         raise DamagedFileError(

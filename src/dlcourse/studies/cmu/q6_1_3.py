@@ -7,23 +7,29 @@ from pandas import DataFrame
 from dlcourse.reports.page import Table
 from dlcourse.studies.checks import check
 from dlcourse.studies.runs import Runs
-from dlcourse.studies.samples import aggregate, format_metric, metric_label, require
+from dlcourse.studies.samples import Sample, aggregate, format_metric, metric_label, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered
 
 
 def loss_of_mistakes(study: Study, runs: Runs) -> Table:
     """The test set's figures beside the published ones, and the loss for each photo that is wrong."""
-    theirs = study.published["test"].iloc[0]
-    samples = {metric: aggregate(runs.done(), metric) for metric in ("test/accuracy", "test/loss")}
-    frame = DataFrame({metric_label(m): [format_metric(m, s._replace(n=0)), format_metric(m, float(theirs[m]))]
-                       for m, s in samples.items()})  # fmt: skip
-    frame["loss for a wrong photo"] = [
-        samples["test/loss"].mean / (1 - samples["test/accuracy"].mean),
-        theirs["test/loss"] / (1 - theirs["test/accuracy"]),
+    metrics, done = ("test/accuracy", "test/loss"), runs.done()
+    found = {
+        study.label(block): [aggregate(done, metric, {"block": block}) for metric in metrics]
+        for block in done["block"].unique()
+    }
+    found["published, not run here"] = [Sample(float(study.published["test"].iloc[0][metric])) for metric in metrics]
+    rows = [
+        {
+            "run": name,
+            **{metric_label(m): format_metric(m, s._replace(n=0)) for m, s in zip(metrics, samples, strict=True)},
+            "loss for a wrong photo": samples[1].mean / (1 - samples[0].mean),
+        }
+        for name, samples in found.items()
     ]
-    frame.insert(0, "run", ["reduced", "published, not run here"])
-    return Table("Test set", frame, "The last column is the mean loss divided by the share of photos that are wrong.")
+    note = "The last column is the mean loss divided by the share of photos that are wrong."
+    return Table("Test set", DataFrame(rows), note)
 
 
 @check

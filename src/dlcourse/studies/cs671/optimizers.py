@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from pandas import DataFrame
@@ -120,7 +121,9 @@ def accuracies(table: DataFrame, metric: str, published: Rows, tolerance: float 
     verdict = rule_all(pairs, metric, tolerance)
     if not short:
         return verdict
-    return Verdict(verdict.kind, f"{verdict.evidence}; left out, with fewer epochs than published: {'; '.join(short)}")
+    return replace(
+        verdict, evidence=f"{verdict.evidence}; left out, with fewer epochs than published: {'; '.join(short)}"
+    )
 
 
 @check

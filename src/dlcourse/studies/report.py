@@ -163,6 +163,8 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
 
 def bases(done: DataFrame) -> list[str]:
     """In what runs differ from the report's, of data and weights."""
+    if done["comparable"].astype(bool).all():
+        return []
     drawn, rebuilt = done["data.source"] != "real", done["weights"] == "rebuilt"
     found = {STAND_IN: drawn, OTHER_DATA: ~done["data.comparable"].astype(bool) & ~drawn, REBUILT: rebuilt}
     return [mark for mark, rows in found.items() if rows.any()]

@@ -269,7 +269,8 @@ def test_all_files_of_a_page(tmp_path: Path) -> None:
     about = json.loads((folder / "verdicts.json").read_text())
     assert about["study"] == "a/b" and about["banner"] == ["Stand-in data: 5,000 digits."]
     assert about["claims"][0] == {
-        "text": "loss <35 & accuracy >75 %", "where": "section 2", "check": "loss", "kind": "reproduced", "basis": [], "points": [],
+        "text": "loss <35 & accuracy >75 %", "where": "section 2", "check": "loss", "kind": "reproduced",
+        "basis": [], "points": [],
         "evidence": "loss 28.0 ± 0.3 (n = 3)",
     }  # fmt: skip
     (image,) = Read((folder / "report.html").read_text()).all("img")

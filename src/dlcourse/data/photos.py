@@ -71,7 +71,12 @@ def to_bytes(values: np.ndarray, value_range: Range | None) -> np.ndarray:
             raise ValueError("its pixels have 32 bits: data.value_range=[LOW,HIGH] says which are black and white")
         return (values >> 8).astype(np.uint8)
     low, high = value_range
-    return (255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).round().astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    rows = max(1, (1 << 20) // values.shape[1])  # some at a time: as float64 they are eight times as large
+    for i in range(0, len(values), rows):
+        share = (values[i : i + rows].astype(np.float64) - low) / (high - low)
+        scaled[i : i + rows] = (255 * share.clip(0, 1)).round()
+    return scaled
 
 
 def decode_named(path: Path, data: bytes, size: int, channels: int, value_range: Range | None = None) -> np.ndarray:

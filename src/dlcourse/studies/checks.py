@@ -32,6 +32,8 @@ from dlcourse.studies.samples import (
     interval,
     lead,
     metric_label,
+    mode,
+    require,
     select,
 )  # fmt: skip
 from dlcourse.studies.verdict import (
@@ -46,7 +48,6 @@ from dlcourse.studies.verdict import (
     refuted,
     undecided,
 )  # fmt: skip
-from dlcourse.tasks.task import mode_of
 
 Rows = Sequence[Mapping[str, Any]]
 """Published figures, as a study's YAML has them: a row a setting."""
@@ -103,7 +104,7 @@ def agrees_in_all(
 ) -> Verdict:
     """All rows of a published table at once: the least favourable one decides, as in `agrees`.
 
-    by: the columns that say which runs a row is about; column: where a row has its figure. Errors (see mode_of) are
+    by: the columns that say which runs a row is about; column: where a row has its figure. Errors (see mode) are
     compared by their ratio, all else by the difference: a tolerance of .005 is .5 % or half a point.
     """
     return rule_all(pair_up(table, metric, published, column, by, of), metric, tolerance)
@@ -125,7 +126,7 @@ def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: 
     """The ruling about pairs of obtained and published figures: that of the least favourable one."""
     if not pairs:
         raise MissingRunsError("no finished run of these")
-    error = mode_of(metric) == "min"
+    error = mode(metric) == "min"
     ahead = {name: 1 - s.mean / theirs if error else s.mean - theirs for name, (s, theirs) in pairs.items()}
     worst = min(ahead, key=lambda name: ahead[name])
     sample, theirs = pairs[worst]
@@ -275,6 +276,68 @@ def monotone(table: DataFrame, metric: str, key: str, rising: bool, of: Of | Non
     return rule_each(outcomes, f"{metric_label(metric)} {listed}", least_seeds(samples.values()))
 
 
+@check
+def correlated(table: DataFrame, first: str, second: str, rising: bool, of: Of | None = None) -> Verdict:
+    """Reproduced where two figures rise together over runs (rising: false: against each other), by Spearman's rank
+    correlation, whose 95 % interval is Fisher's; refuted where they do the opposite, undecided where it contains 0."""
+    rows = select(require(require(table, first, of), second), {})
+    n = len(rows)
+    if n < 4:
+        raise MissingRunsError(f"{n} runs have both {first} and {second}: 4 are needed")
+    rho = float(rows[[first, second]].astype(float).corr(method="spearman").to_numpy()[0, 1])
+    noise = 1.96 / math.sqrt(n - 3) if abs(rho) < 1 else 0.0
+    low, high = (math.tanh(math.atanh(rho) + s * noise) if noise else rho for s in (-1, 1))
+    evidence = (
+        f"rank correlation of {metric_label(first)} and {metric_label(second)} over {n} runs: {rho:+.2f} "
+        f"({low:+.2f} to {high:+.2f})"
+    )
+    wanted = 1 if rising else -1
+    return rule_each([side(wanted * math.atanh(rho) if noise else wanted * rho, noise)], evidence, n)
+
+
+@check
+def small_gain(
+    table: DataFrame, metric: str, cost: str, key: str, gain: float, factor: float, of: Of | None = None
+) -> Verdict:
+    """Reproduced where from the lowest to the highest value of a column the cost grows by at least a factor, and the
+    metric gains at most so much; refuted where the cost grows by less or the gain is larger."""
+    metrics, costs = (dict(sorted(aggregate_by(table, name, key, of).items())) for name in (metric, cost))
+    if len(metrics) < 2:
+        raise MissingRunsError(f"fewer than 2 values of {key} have a finished run")
+    (low, first), *_, (high, _) = metrics.items()
+    best = max(metrics, key=lambda value: metrics[value].mean * (1 if mode(metric) == "max" else -1))
+    ahead, noise = lead(metrics[best], first, metric)
+    grown = costs[high].mean / costs[low].mean
+    listed = ", ".join(f"{value:g}: {format_metric(metric, s)}" for value, s in metrics.items())
+    evidence = f"{metric_label(metric)} by {key} {listed}; {metric_label(cost)} grow {grown:.2f} times"
+    if grown < factor:
+        return refuted(evidence)
+    return rule_each([side(gain - ahead, noise)], evidence, least_seeds(metrics.values()))
+
+
+@check
+def mostly_better(table: DataFrame, metric: str, chosen: str, key: str, groups: Mapping[str, Sequence[str]]) -> Verdict:
+    """Of several pairs of blocks (first, second), each at the value of `key` with the best mean of `chosen`: reproduced
+    where the first is better in more than half of them, refuted where it isn't in at least half."""
+    outcomes, texts, seeds = [], [], []
+    for name, blocks in groups.items():
+        best = []
+        for block in blocks:
+            samples = aggregate_by(table, chosen, key, {"block": block}, complete=True)
+            sign = 1 if mode(chosen) == "max" else -1
+            value = max(samples, key=lambda v: sign * samples[v].mean)
+            best.append((value, aggregate(table, metric, {"block": block, key: value})))
+        (_, first), (_, second) = best
+        outcomes.append(compare(first, second, metric))
+        seeds.append(min(first.n, second.n))
+        texts.append(f"{name}: " + " against ".join(f"{format_metric(metric, s)} at {v:g}" for v, s in best))
+    ahead, behind = outcomes.count(BETTER), outcomes.count(WORSE)
+    evidence = f"{metric_label(metric)}, {'; '.join(texts)}"
+    if ahead > len(outcomes) / 2:
+        return decide(True, evidence)
+    return refuted(evidence) if behind >= len(outcomes) / 2 else undecided(evidence, min(seeds))
+
+
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
@@ -316,7 +379,7 @@ def listed(
     if not values or any(value not in columns[metrics[0]] for value in values):
         raise MissingRunsError(f"not every {by} has a finished run")
     if ranked:
-        sign = 1 if mode_of(metrics[0]) == "max" else -1
+        sign = 1 if mode(metrics[0]) == "max" else -1
         values.sort(key=lambda value: -sign * columns[metrics[0]][value].mean)
     texts = [
         f"{(names or {}).get(value) or (value if isinstance(value, str) else f'{value:g}')}: "

@@ -19,8 +19,9 @@ from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.reports import page
 from dlcourse.reports.render import write_page
-from dlcourse.reports.tables import collect_warnings, describe_runs, run_record
+from dlcourse.reports.tables import collect_warnings, describe_runs, read_history, run_record
 from dlcourse.studies import checks, items
+from dlcourse.studies.measures import measured
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.samples import select
 from dlcourse.studies.study import Claim, Job, Study, job_columns
@@ -95,6 +96,8 @@ def table_of_runs(study: Study, planned: Mapping[str, list[tuple[Job, Path]]]) -
         row = job_columns(job) | {"status": run_status(run)}
         if row["status"] == "done":
             row |= run_record(run)
+            if study.measures:
+                row |= measured(study.measures, row, read_history(run))
         if job.encoder:
             row |= {f"encoder.{key}": value for key, value in rows[job.encoder].items()}
         rows[f"{job.block} {job.hash}"] = rows[job.hash] = row

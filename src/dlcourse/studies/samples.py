@@ -21,6 +21,14 @@ BETTER, EQUAL, WORSE = 1, 0, -1
 SHARES = ("accuracy", "precision", "recall", "f1")  # written in percent
 
 
+LOWER = ("epochs", "seconds", "minutes", "gap", "jumps", "rises")  # besides losses and errors: better where smaller
+
+
+def mode(metric: str) -> str:
+    """`min` for what is better where it is smaller, else `max`."""
+    return "min" if metric.endswith(LOWER) or metric.startswith(("epochs to", "seconds to")) else mode_of(metric)
+
+
 class Sample(NamedTuple):
     """A metric over n seeds: sd is NaN for one run, mean too for none."""
 
@@ -102,7 +110,8 @@ def interval(*samples: Sample) -> float:
 def lead(a: Sample, b: Sample | float, metric: str) -> tuple[float, float]:
     """By how much a is better than b, and half of the interval of that."""
     other = b if isinstance(b, Sample) else Sample(float(b))
-    return (a.mean - other.mean) * (1 if mode_of(metric) == "max" else -1), interval(a, other)
+    ahead = 0.0 if a.mean == other.mean else a.mean - other.mean  # of two infinities there is no difference
+    return ahead * (1 if mode(metric) == "max" else -1), interval(a, other)
 
 
 def compare(a: Sample, b: Sample, metric: str) -> int:
@@ -116,12 +125,14 @@ def format_metric(metric: str, value: Sample | float, digits: int | None = None)
     mean, sd, n = value if isinstance(value, Sample) else Sample(float(value))
     if math.isnan(mean):
         return GAP
+    if math.isinf(mean):
+        return "never" + (f" ({n:.0f} runs)" if n > 1 else "")
     if metric.endswith(SHARES):
         text = f"{format_percent(mean, sd)} %"
     elif "psnr" in metric:
         text = f"{format_mean(mean, sd, 2)} dB"
-    elif metric.endswith("epochs"):
-        text = format_mean(mean, sd or math.nan, 0)
+    elif metric.endswith("epochs") or metric.startswith("epochs to"):
+        text = format_mean(mean, sd or math.nan, 0 if metric.endswith("epochs") else 1)
     elif metric.endswith("minutes"):
         text = format_mean(mean, sd, 1)
     else:

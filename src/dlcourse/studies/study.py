@@ -15,9 +15,10 @@ from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.overrides import check_overrides, override_text
+from dlcourse.studies.measures import MEASURES
 
 QUIET = {"trainer.figures": False, "trainer.progress": False}  # a report draws what its runs need
-KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "published", "report", "claims")
+KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "measures", "published", "report", "claims")
 CLAIM_KEYS = ("claim", "question", "where", "check", "with", "runs", "needs")
 
 
@@ -44,8 +45,8 @@ class Study:
     """A study's YAML.
 
     blocks: name -> overrides of the command line; a list is swept over. quick: the overrides of budget=quick. names:
-    what values (of blocks, say) are called. report: the page's items, [{function: arguments}, ...]; none: a standard
-    page.
+    what values (of blocks, say) are called. measures: column -> {function of `studies.measures`: its arguments}.
+    report: the page's items, [{function: arguments}, ...]; none: a standard page.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Study:
     deviations: list[str] = field(default_factory=list)
     names: dict[Any, str] = field(default_factory=dict)
     quick: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     published: dict[str, DataFrame] = field(default_factory=dict)
     report: list[dict[str, dict[str, Any]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
@@ -127,7 +129,10 @@ def parse_study(name: str, saved: dict[str, Any]) -> Study:
         )
     published = {key: DataFrame(rows) for key, rows in (saved.get("published") or {}).items()}
     report = [{item: {}} if isinstance(item, str) else item for item in saved.get("report") or []]
-    plain = {key: saved[key] for key in ("source", "text", "deviations", "names", "quick") if saved.get(key)}
+    for column, measure in (saved.get("measures") or {}).items():
+        refuse_unknown(measure, tuple(MEASURES), (), f"the measure {column}")
+    simple = ("source", "text", "deviations", "names", "quick", "measures")
+    plain = {key: saved[key] for key in simple if saved.get(key)}
     return Study(name, saved["title"], saved["runs"], published=published, report=report, claims=claims, **plain)
 
 

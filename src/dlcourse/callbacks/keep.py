@@ -94,6 +94,7 @@ class Keep(Checkpoint):
         row: dict[str, float] = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
+            **self._passes(trainer),
             "seconds": round(time.monotonic() - self._began, 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
@@ -123,6 +124,16 @@ class Keep(Checkpoint):
         due = last or time.monotonic() - self._saved > self._cost / self.SHARE
         if trainer.strategy.broadcast(due):  # saving is a meeting point of all processes, whose clocks differ
             self._save(trainer, pl_module)
+
+    def _passes(self, trainer: L.Trainer) -> dict[str, float]:
+        """How often the training examples were seen, where an epoch is not one pass over them."""
+        steps = trainer.datamodule.steps_in_pass  # type: ignore[attr-defined]
+        if steps is None or (self.rows and "passes" not in self.rows[0]):  # a run of an earlier version
+            return {}
+        passes = round(trainer.global_step / steps, 4)
+        for logger in trainer.loggers:
+            logger.log_metrics({"passes": passes}, trainer.global_step - 1)
+        return {"passes": passes}
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if trainer.is_global_zero and not isinstance(exception, InputError):

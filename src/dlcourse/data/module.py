@@ -294,6 +294,11 @@ class DataModule(L.LightningDataModule):
             first_steps=self.first_epoch_steps if train else None,
         )
 
+    @property
+    def steps_in_pass(self) -> int | None:
+        """Steps that one pass over the training examples takes, where an epoch is cut in pieces; else None."""
+        return len(self.batches("train", train=True).sizes) if self.steps_per_epoch is not None else None
+
     def loader(self, split: str, train: bool = False) -> DataLoader[Any]:
         """The `batches` of one split."""
         workers = 0 if self.in_memory(split) else self.workers

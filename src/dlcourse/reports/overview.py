@@ -19,7 +19,7 @@ from dlcourse.reports.formats import format_mean, to_grid
 from dlcourse.reports.page import Item, Page, Plot, Table, Text
 from dlcourse.reports.render import escape_markdown
 from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
-from dlcourse.runs import METRICS, confusion_file, read_config, read_result
+from dlcourse.runs import METRICS, confusion_file, length, read_config, read_result
 
 MEASURES = ("accuracy", "psnr", "loss")
 CURVES = ("val/loss", "val/accuracy", "val/psnr", "train/loss", "train/accuracy")
@@ -57,7 +57,7 @@ def record(run: Path) -> Record:
     """Raises InputError, or whatever reading a damaged file raises."""
     result = read_result(run)
     if result["status"] != "done":
-        raise InputError(f"{run} is {result['status']}, after {result.get('epochs') or 0} epochs")
+        raise InputError(f"{run} is {result['status']}, after {length(result)}")
     config = {
         key: ",".join(map(str, value)) if isinstance(value, list) else value
         for key, value in flatten(read_config(run)).items()

@@ -108,6 +108,13 @@ def read_result(run: Path) -> dict[str, Any]:
     return result
 
 
+def length(result: dict[str, Any]) -> str:
+    """How long a run was trained: `20 epochs`, or `174 evaluations in 33.7 passes` where an epoch is a piece of one."""
+    if "passes" in result:
+        return f"{result['evaluations']} evaluations in {result['passes']:.1f} passes"
+    return f"{result.get('epochs') or 0} epoch{'s' * (result.get('epochs') != 1)}"
+
+
 def find_run(path: str | Path) -> Path:
     """The run that a directory is, or, of a sweep's directory, the best of its runs.
 

@@ -160,4 +160,4 @@ def _run_job(job: Job, run: Path) -> str:
             return f"failed: {text}"
     result = runs.read_result(run)
     value = "never a number" if score is None else f"{score:.4g}"
-    return f"done in {time.monotonic() - began:.0f} s, {result['epochs']} epochs: {result['monitor']} {value}"
+    return f"done in {time.monotonic() - began:.0f} s, {runs.length(result)}: {result['monitor']} {value}"

@@ -180,7 +180,7 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         if main_process() and "data" in result:
             runs.write_result(run, result)
             if result["status"] not in ("done", "running"):
-                log.warning("%s after %d epochs%s", result["status"], result["epochs"], how_to_resume(run))
+                log.warning("%s after %s%s", result["status"], runs.length(result), how_to_resume(run))
     if main_process():
         report(result, run)
     score = result["score"]

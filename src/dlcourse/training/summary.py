@@ -70,6 +70,8 @@ def summarise(result: dict[str, Any], keep: Keep) -> None:
     result["score"] = result["score"] if math.isnan(score) else score
     result["best_epoch"] = int(best["epoch"])
     result["epochs"], result["steps"] = len(keep.rows), int(keep.rows[-1]["step"])
+    if "passes" in keep.rows[-1]:  # an epoch was a piece of a pass over the examples, and is called what it was
+        result["evaluations"], result["passes"] = result["epochs"], keep.rows[-1]["passes"]
     result["train_seconds"] = keep.rows[-1]["seconds"]
     if keep.diverged:
         result["diverged"] = keep.diverged
@@ -79,9 +81,9 @@ def report(result: dict[str, Any], run: Path) -> None:
     metrics = result["metrics"]
     score = "never a number" if result["score"] is None else f"{result['score']:.4f}"
     log.info(
-        "%s epochs, %s steps in %.1f s; best epoch %s (%s %s)",
-        result["epochs"], f"{result['steps']:,}", result["train_seconds"], result["best_epoch"], result["monitor"],
-        score,
+        "%s, %s steps in %.1f s; best %s %s (%s %s)",
+        runs.length(result), f"{result['steps']:,}", result["train_seconds"],
+        "evaluation" if "passes" in result else "epoch", result["best_epoch"], result["monitor"], score,
     )  # fmt: skip
     tested = {k[5:]: v for k, v in metrics.items() if k.startswith("test/")}
     log.info("test: %s", "  ".join(f"{k} {v:.4f}" if abs(v) < 1e4 else f"{k} {v:.4g}" for k, v in tested.items()))

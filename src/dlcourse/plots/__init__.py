@@ -7,10 +7,11 @@ from dlcourse.plots.curves import learning_curves, superimposed
 from dlcourse.plots.distributions import bars, confusion_matrix, histogram, scatter
 from dlcourse.plots.files import add_note, png, quantize_png, save, svg
 from dlcourse.plots.images import image_grid, letter_boxes, misclassified, reconstructions, weight_images
+from dlcourse.plots.published import Beside, beside_published
 from dlcourse.plots.style import Array
 
 __all__ = [
-    "Array", "add_note", "bars", "confusion_matrix", "histogram", "image_grid", "learning_curves", "letter_boxes",
-    "misclassified", "png", "quantize_png", "reconstructions", "save", "scatter", "superimposed", "svg",
-    "weight_images",
+    "Array", "Beside", "add_note", "bars", "beside_published", "confusion_matrix", "histogram", "image_grid",
+    "learning_curves", "letter_boxes", "misclassified", "png", "quantize_png", "reconstructions", "save", "scatter",
+    "superimposed", "svg", "weight_images",
 ]  # fmt: skip

@@ -76,6 +76,7 @@ class Page:
     title: str
     source: str = ""
     lead: str = ""  # markdown
+    opening: Plot | None = None  # above the verdicts
     banner: Sequence[str] = ()  # what nobody may overlook: stand-in data, a quick budget
     deviations: Sequence[str] = ()  # markdown: where the runs differ from the report's
     items: Sequence[Item] = ()
@@ -86,4 +87,5 @@ class Page:
 
     @property
     def plots(self) -> list[Plot]:
-        return [item for item in self.items if isinstance(item, Plot)]
+        opening = [self.opening] if self.opening else []
+        return opening + [item for item in self.items if isinstance(item, Plot)]

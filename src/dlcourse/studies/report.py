@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pandas import DataFrame
 
-from dlcourse import runs
+from dlcourse import plots, runs
 from dlcourse.config import plugins
 from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core.errors import InputError, did_you_mean, or_list
@@ -191,6 +191,13 @@ def page_items(study: Study, known: Runs) -> list[page.Item]:
     return made
 
 
+def opening_plot(beside: list[plots.Beside]) -> page.Plot:
+    """What a page opens with: published figures beside measured ones."""
+    title = "Published figures beside measured ones"
+    note = "Bars are the 95 % interval of the mean over seeds; figures without one are of a single run."
+    return page.Plot("published", title, plots.beside_published(beside), note)
+
+
 def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick: bool, command: str) -> Path:
     """Write report.html and the rest into the study's folder; returns where."""
     known = with_measurements(study, known)
@@ -206,11 +213,23 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             verdict = verdict.standing_on(SETTINGS)
         findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
     where = known.folder / REPORT
+    beside = [
+        plots.Beside(
+            f"{f.text} ({point.label})" if len(f.verdict.points) > 1 else f.text,
+            point.published,
+            point.measured,
+            point.noise,
+            f.verdict.kind,
+        )
+        for f in findings
+        for point in f.verdict.points
+    ]
     write_page(
         page.Page(
             title=study.title,
             source=study.source,
             lead=study.text,
+            opening=opening_plot(beside) if beside else None,
             banner=collect_warnings(known.table, overrides, quick),
             deviations=study.deviations,
             items=page_items(study, known) if len(done) else [],

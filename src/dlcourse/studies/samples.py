@@ -74,7 +74,8 @@ def aggregate(
         raise MissingRunsError(f"a run with {describe(of or {})} is missing")
     refuse_other_protocol(rows, (*(of or {}), *free))
     values = pd.to_numeric(rows[metric])
-    return Sample(float(values.mean()), float(values.std()), len(values))
+    sd = float(values.std()) if np.isfinite(values).all() else math.nan  # epochs to what is never reached
+    return Sample(float(values.mean()), sd, len(values))
 
 
 def aggregate_by(

@@ -191,3 +191,22 @@ def test_two_processes_fill_one_cache(tmp_path: Path, alone: None) -> None:
     outputs = [one.communicate(timeout=60)[0] for one in both]
     assert (outputs[0], [one.returncode for one in both]) == (outputs[1], [0, 0])
     assert len(files_in(cache.cache_dir() / "prepared")) == 1
+
+
+# --- the same numbers ------------------------------------------------------------------------------------------------
+
+
+def test_deterministic_algorithms_are_asked_for_and_change_nothing_on_a_cpu(train: Train, after_epoch: Any) -> None:
+    words = (
+        "model=cnn",
+        "model.net.channels=[4]",
+        "model.net.hidden=[8]",
+        "trainer.figures=false",
+        "trainer.max_epochs=2",
+    )
+    asked: list[bool] = []
+    after_epoch(1, lambda: asked.append(torch.are_deterministic_algorithms_enabled()))
+    runs_ = [train(*words, f"trainer.deterministic={value}", run=value) for value in ("null", "true", "false")]
+    assert asked == [False, True, False]
+    assert same_weights(runs_[0], runs_[1])
+    assert same_weights(runs_[0], runs_[2])

@@ -140,6 +140,7 @@ def describe_runs(table: DataFrame, command: str) -> dict[str, str]:
             "training": f"{done['seconds'].sum() / 60:.1f} minutes in all, one run after the other",
             "device": devices(done),
             "data": "; ".join(sorted(set(done["data.provenance"].dropna()))),
-            "commit": ", ".join(sorted({str(c)[:9] for c in done["commit"].dropna()})),
         }
+        if commits := sorted({str(c)[:9] for c in done["commit"].dropna()}):
+            out["commit"] = ", ".join(commits)
     return out

@@ -12,7 +12,6 @@ from dlcourse.studies.samples import require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, decide
 
-REACHED = "epochs to 0.4"  # about 1 % of the variance of each function's targets
 STEPS = 5  # of an epoch here
 SPREAD = 1.05  # the largest of some losses as a multiple of the smallest: up to it they are one optimum
 
@@ -21,11 +20,16 @@ def losses(table: DataFrame, model: str, function: str, column: str = "train/los
     return require(table, column, {"block": model, "data.function": function})[column].to_numpy(dtype=float)
 
 
+def reached(function: str) -> str:
+    """The column that says when a loss of 1 % of the variance of a function's targets was reached."""
+    return f"epochs to zero on {function}"
+
+
 def by_start(study: Study, runs: Runs) -> Table:
     """How many starts of each model get to zero on each function, and how far apart they end."""
     done, rows = runs.done(), []
     for (block, function), part in done.groupby(["block", "data.function"], sort=False):
-        epochs, ends = (part[column].to_numpy(dtype=float) for column in (REACHED, "train/loss"))
+        epochs, ends = (part[column].to_numpy(dtype=float) for column in (reached(str(function)), "train/loss"))
         there = np.isfinite(epochs)
         rows.append(
             {
@@ -39,13 +43,14 @@ def by_start(study: Study, runs: Runs) -> Table:
                 "highest": ends.max(),
             }
         )
-    return Table("What the starts lead to", DataFrame(rows), "At zero: a training loss of 0.4 or less.")
+    note = "At zero: a training loss of at most 1 % of the variance of the targets."
+    return Table("What the starts lead to", DataFrame(rows), note)
 
 
 @check
 def slower_to_zero(table: DataFrame, function: str, first: str, second: str) -> Verdict:
     """Reproduced where the first model gets to zero from most starts, and its median start later than the second's."""
-    a, b = (losses(table, model, function, REACHED) * STEPS for model in (first, second))
+    a, b = (losses(table, model, function, reached(function)) * STEPS for model in (first, second))
     there, middles = [np.isfinite(x).sum() for x in (a, b)], [float(np.median(x)) for x in (a, b)]
     texts = [
         f"{model}: {n} of {len(x)} starts, the median after {'never' if np.isinf(middle) else f'{middle:g} steps'}"
@@ -58,9 +63,9 @@ def slower_to_zero(table: DataFrame, function: str, first: str, second: str) -> 
 @check
 def goes_to_zero(table: DataFrame, model: str, functions: Sequence[str]) -> Verdict:
     """Reproduced where most of the starts get to zero on each function."""
-    found = {function: np.isfinite(losses(table, model, function, REACHED)) for function in functions}
-    listed = ", ".join(f"{function} {reached.sum()} of {len(reached)}" for function, reached in found.items())
-    return decide(all(reached.mean() > 0.5 for reached in found.values()), f"starts at zero in the end: {listed}")
+    found = {function: np.isfinite(losses(table, model, function, reached(function))) for function in functions}
+    listed = ", ".join(f"{function} {there.sum()} of {len(there)}" for function, there in found.items())
+    return decide(all(there.mean() > 0.5 for there in found.values()), f"starts at zero in the end: {listed}")
 
 
 @check

@@ -28,12 +28,13 @@ class Beside(NamedTuple):
     outcome: str
 
 
-def beside_published(rows: Sequence[Beside], title: str = "") -> Figure:
+def beside_published(rows: Sequence[Beside], title: str = "", lines: int = 2) -> Figure:
     """Each measured figure as a multiple of the published one, with its 95 % interval, a row each; the outcome is the
-    colour and the shape. Rows whose published figure is 0 can't be drawn and are left out."""
+    colour and the shape. Labels take so many lines at most. Rows whose published figure is 0 can't be drawn and are
+    left out."""
     rows = [row for row in rows if row.published > 0 and row.measured > 0]
-    labels = ["\n".join(textwrap.wrap(row.label, 44)[:2]) for row in rows]
-    fig, ax = style.panel(7.6, 0.9 + 0.34 * max(1, len(rows)))
+    labels = ["\n".join(textwrap.wrap(row.label, 44 if lines > 1 else 60)[:lines]) for row in rows]
+    fig, ax = style.panel(7.6, 0.9 + (0.34 if lines > 1 else 0.22) * max(1, len(rows)))
     far = 1.02
     for at, row in enumerate(rows):
         colour, shape = MARKS.get(row.outcome, (GREY, "o"))

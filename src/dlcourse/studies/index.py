@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError
-from dlcourse.plots import quantize_png
+from dlcourse.plots import Beside, beside_published, png, quantize_png
 from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding
 from dlcourse.reports.render import escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load_study, study_names
 from dlcourse.studies.verdict import Point, Verdict, not_run
 
-INDEX = "README.md"
+INDEX, PICTURE = "README.md", "published.png"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 LIMIT = 15_000_000  # bytes of all that is published
 EVIDENCE = 180  # characters of it in the index
@@ -53,8 +53,10 @@ def publish(studies: Path, target: Path, readme: Path) -> tuple[list[str], list[
             copy(folder, target, name)
             copied.append(name)
     found = published(target)
-    write_bytes(target / INDEX, index(found).encode())
-    write_bytes(readme, section(text, summary(found, relpath(target, readme.parent))).encode())
+    if picture := overview_picture(found):
+        write_bytes(target / PICTURE, picture)
+    write_bytes(target / INDEX, index(found, bool(picture)).encode())
+    write_bytes(readme, section(text, summary(found, relpath(target, readme.parent), bool(picture))).encode())
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     if size > LIMIT:
         left_out.append(f"{target} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
@@ -124,7 +126,20 @@ def finding(claim: dict[str, Any]) -> Finding:
     return Finding(claim["text"], claim["where"], verdict, claim["check"])
 
 
-def index(found: Sequence[Found]) -> str:
+def overview_picture(found: Sequence[Found]) -> bytes | None:
+    """A PNG of all published figures beside the measured ones; None where there are none."""
+    rows = [
+        Beside(f"{study.study}: {name}", point.published, point.measured, point.noise, f.verdict.kind)
+        for study in found
+        for f in study.findings
+        for point in f.verdict.points
+        for name in [f.text if len(f.verdict.points) == 1 else point.label]
+    ]
+    figure = beside_published(rows, "All published figures beside the measured ones", lines=1) if rows else None
+    return quantize_png(png(figure), colours=128) if figure else None
+
+
+def index(found: Sequence[Found], picture: bool = False) -> str:
     """The table of all claims, a row each."""
     rows = [
         [
@@ -146,6 +161,7 @@ def index(found: Sequence[Found]) -> str:
         "question is one that the report leaves open. What a verdict stands on is the published data, or data of the "
         "same form, a smaller budget, weights that were rebuilt: there an ordering or a trend says more than a figure.",
         cross_table(found),
+        *([f"![All published figures beside the measured ones]({PICTURE})"] if picture else []),
         markdown_table(["study", "claim", "verdict", "stands on", "evidence"], rows),
     ]
     notes = [f"- {link(study)}: {escape_markdown(sentence)}" for study in found for sentence in study.banner]
@@ -164,7 +180,7 @@ def cross_table(found: Sequence[Found]) -> str:
     return markdown_table(["stands on", *map(label_verdict, outcomes)], rows, [False, *[True] * len(outcomes)])
 
 
-def summary(found: Sequence[Found], where: str) -> str:
+def summary(found: Sequence[Found], where: str, picture: bool = False) -> str:
     """The table in short, a row a study, as the README has it. where: the folder of the reports, from there."""
     total = kinds(found)
     rows = []
@@ -175,7 +191,8 @@ def summary(found: Sequence[Found], where: str) -> str:
         )
     table = markdown_table(["study", "what", *map(label_verdict, total)], rows, [False, False, *[True] * len(total)])
     sentence = f"{total.total()} claims and questions: {counts(found)}."
-    return f"{sentence} [Every claim with its evidence]({where}/{INDEX}).\n\n{table}"
+    drawn = f"\n\n![All published figures beside the measured ones]({where}/{PICTURE})" if picture else ""
+    return f"{sentence} [Every claim with its evidence]({where}/{INDEX}).\n\n{table}{drawn}"
 
 
 def kinds(found: Sequence[Found]) -> Counter[str]:

@@ -86,10 +86,13 @@ def test_every_study_runs_end_to_end_and_then_only_renders(
 
 SMALLER: dict[str, dict[str, Any]] = {
     "cs671/ae1": {"data__limit": 300},
+    "cmu/activations": {"trainer__max_epochs": 2, "optimizer__lr": 0.009},
     "cmu/q6_1_3": {"data__resize": 32},
     "cmu/q6_1_4": {"data__size": 32},
     "cmu/q6_2": {"data__size": 32},
+    "huji/networks": {"data__limit": 300},
     "huji/scratch": {"data__function": "max"},
+    "huji/toy_speed": {"data__function": "max"},
     "ntnu/scratch": {"optimizer__weight_decay": 2.0},
 }
 

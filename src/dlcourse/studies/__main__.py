@@ -15,7 +15,8 @@ list shows the studies, each run by: python -m dlcourse.train study=NAME; --conf
 collect takes finished runs that were made elsewhere, all below a directory, into the studies (of to=outputs/studies)
 that have a run of the same config, with or without checkpoints; study=NAME: only into this one, run with KEY=VALUE.
 publish copies the reports of finished studies (of from=outputs/studies) to a directory, as docs/reports, writes its
-README.md, the index of all claims, and the results section of a README (readme=README.md).
+README.md, the index of all claims, and the results section of a README (readme=README.md); it says which verdicts are
+others than before.
 """
 
 
@@ -69,9 +70,11 @@ def publish(given: dict[str, str]) -> None:
     )
     if not studies.is_dir():
         raise InputError(f"from={studies}: there is no such directory")
-    copied, left_out = index.publish(studies, Path(given["directory"]), readme)
+    copied, left_out, changed = index.publish(studies, Path(given["directory"]), readme)
     for sentence in left_out:
         print(f"left out: {sentence}")
+    for sentence in changed:
+        print(f"verdict: {sentence}")
     print(f"published in {given['directory']}: {', '.join(copied) or 'nothing new'}")
 
 

@@ -1,10 +1,11 @@
 """Finished reports, published: copied to docs/reports, an index of all claims beside them, a summary in the README."""
 
+import contextlib
 import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
@@ -35,15 +36,16 @@ class Found:
     page: bool = True
 
 
-def publish(studies: Path, target: Path, readme: Path) -> tuple[list[str], list[str]]:
+def publish(studies: Path, target: Path, readme: Path) -> tuple[list[str], list[str], list[str]]:
     """Copy every finished full report of `studies` into `target`, then write its index and the README's section.
 
-    Returns the names of the studies that were copied, and a sentence for each one that was not.
+    Returns the names of the studies that were copied, a sentence for each one that was not, and one for each verdict
+    that is another than before.
     """
     if BEGIN not in (text := _read(readme)) or END not in text:
         raise InputError(f"{readme} has no place for the results: the lines {BEGIN} and {END}")
     target.mkdir(parents=True, exist_ok=True)
-    copied, left_out = [], []
+    copied, left_out, before = [], [], kinds_by_claim(target)
     for report in sorted(studies.glob(f"*/*/report/{MD}")):
         folder = report.parent
         name = folder.parent.relative_to(studies).as_posix()
@@ -60,7 +62,28 @@ def publish(studies: Path, target: Path, readme: Path) -> tuple[list[str], list[
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     if size > LIMIT:
         left_out.append(f"{target} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
-    return copied, left_out
+    return copied, left_out, changes(before, kinds_by_claim(target))
+
+
+def kinds_by_claim(target: Path) -> dict[tuple[str, str, str], str]:
+    """The verdict's words for each study's claim and check in the published reports, whatever words they are."""
+    found = {}
+    for path in sorted(target.glob(f"*/*/{VERDICTS}")):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            about = json.loads(_read(path))
+            for claim in about["claims"]:
+                basis = f" ({', '.join(claim['basis'])})" if claim.get("basis") else ""
+                found[about["study"], claim["text"], claim["where"]] = claim["kind"] + basis
+    return found
+
+
+def changes(before: Mapping[tuple[str, str, str], str], now: Mapping[tuple[str, str, str], str]) -> list[str]:
+    """A sentence for each claim whose verdict is another than before, or that is new."""
+    return [
+        f"{study}, {text!r}: {before.get((study, text, where), 'new')} → {kind}"
+        for (study, text, where), kind in now.items()
+        if kind != before.get((study, text, where))
+    ]
 
 
 def unfinished(folder: Path) -> str:

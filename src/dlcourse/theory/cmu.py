@@ -132,6 +132,25 @@ def vanishing(rng: Generator) -> Finding:
     return Finding(excess, f"at most {left[Sigmoid, 20]:.1g} after 20; tanh leaves up to {left[Tanh, 20]:.1g}")
 
 
+DEEP = (
+    "In a network of eight layers the first one's gradient vanishes (to a thousandth of the last one's) with sigmoids, "
+)
+
+
+@statement(DEEP + "but not (to a hundredth) with tanh or relu", THEORY + "vanishing gradients")
+def vanishing_network(rng: Generator) -> Finding:
+    """Layers of 64 units, Xavier's initial weights; norms of the gradients of the weights."""
+    x, y = rng.normal(size=(DRAWS, 64)), rng.integers(0, 64, DRAWS)
+    shares = {}
+    for kind in (Sigmoid, Tanh, ReLU):
+        net = mlp([64] * 9, kind, "xavier", rng)
+        net.loss(TOTAL, x, y)
+        first, *_, last = net.gradients[::2]
+        shares[kind.__name__] = float(np.linalg.norm(first) / np.linalg.norm(last))
+    excess = max(0.0, shares["Sigmoid"] - 1e-3, 1e-2 - shares["Tanh"], 1e-2 - shares["ReLU"])
+    return Finding(excess, ", ".join(f"{name.lower()} {share:.2g}" for name, share in shares.items()))
+
+
 @statement("tanh x = 2σ(2x) - 1", THEORY + "tanh", within=1e-12)
 def tanh_by_sigmoid(rng: Generator) -> float:
     x = rng.uniform(-10, 10, DRAWS)

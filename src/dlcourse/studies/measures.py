@@ -42,7 +42,7 @@ def rises(row: Row, history: DataFrame, metric: str) -> float:
 def jumps(row: Row, history: DataFrame, metric: str, last: int | None = None) -> float:
     """The standard deviation of a metric's changes from epoch to epoch, of the last so many epochs or of all."""
     changes = np.diff(history[metric])
-    return float(np.std(changes if last is None else changes[-last:]))
+    return float(np.std(changes if last is None else changes[-last:])) if len(changes) else math.nan
 
 
 def end_share(row: Row, history: DataFrame, metric: str, share: float = 0.1) -> float:

@@ -153,6 +153,7 @@ def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: 
 def rule(ahead: float, noise: float, tolerance: float, evidence: str, seeds: int) -> Verdict:
     """ahead: how much better than published, known to ± noise from so many seeds. All of that interval decides: beaten
     above the tolerance, reproduced above its negative, refuted below."""
+    evidence += "; one run" * (seeds == 1)
     if ahead - noise > tolerance:
         return beaten(evidence)
     if -tolerance <= ahead - noise or ahead + noise < -tolerance:
@@ -162,6 +163,7 @@ def rule(ahead: float, noise: float, tolerance: float, evidence: str, seeds: int
 
 def rule_each(outcomes: Sequence[int], evidence: str, seeds: int) -> Verdict:
     """Of comparisons that must all be BETTER: one that is WORSE refutes, one that the noise covers leaves it open."""
+    evidence += "; one run" * (seeds == 1)
     if WORSE in outcomes:
         return refuted(evidence)
     return decide(True, evidence) if EQUAL not in outcomes else undecided(evidence, seeds)

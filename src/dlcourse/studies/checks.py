@@ -310,11 +310,11 @@ def small_gain(
     best = max(metrics, key=lambda value: metrics[value].mean * (1 if mode(metric) == "max" else -1))
     ahead, noise = lead(metrics[best], first, metric)
     grown = costs[high].mean / costs[low].mean
+    slack = math.hypot(interval(costs[high]), factor * interval(costs[low]))
+    dear = side(costs[high].mean - factor * costs[low].mean, slack)
     listed = ", ".join(f"{value:g}: {format_metric(metric, s)}" for value, s in metrics.items())
     evidence = f"{metric_label(metric)} by {key} {listed}; {metric_label(cost)} grow {grown:.2f} times"
-    if grown < factor:
-        return refuted(evidence)
-    return rule_each([side(gain - ahead, noise)], evidence, least_seeds(metrics.values()))
+    return rule_each([side(gain - ahead, noise), dear], evidence, least_seeds(metrics.values()))
 
 
 @check

@@ -130,11 +130,13 @@ def format_metric(metric: str, value: Sample | float, digits: int | None = None)
         return "never" + (f" ({n:.0f} runs)" if n > 1 else "")
     if metric.endswith(SHARES):
         text = f"{format_percent(mean, sd)} %"
+    elif metric.endswith("accuracy gap"):
+        text = f"{format_percent(mean, sd)} points"
     elif "psnr" in metric:
         text = f"{format_mean(mean, sd, 2)} dB"
     elif metric.endswith("epochs") or metric.startswith("epochs to"):
         text = format_mean(mean, sd or math.nan, 0 if metric.endswith("epochs") else 1)
-    elif metric.endswith("minutes"):
+    elif metric.endswith(("minutes", "seconds")):
         text = format_mean(mean, sd, 1)
     else:
         text = format_mean(mean, sd, digits or (2 if abs(mean) >= 10 else 4 if abs(mean) >= 0.02 else 5))

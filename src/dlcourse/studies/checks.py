@@ -294,7 +294,12 @@ def correlated(table: DataFrame, first: str, second: str, rising: bool, of: Of |
         f"({low:+.2f} to {high:+.2f})"
     )
     wanted = 1 if rising else -1
-    return rule_each([side(wanted * math.atanh(rho) if noise else wanted * rho, noise)], evidence, n)
+    outcome = side(wanted * math.atanh(rho) if noise else wanted * rho, noise)
+    return (
+        Verdict("undecided", f"{evidence}: 0 is among them")
+        if outcome == EQUAL
+        else decide(outcome == BETTER, evidence)
+    )
 
 
 @check

@@ -150,7 +150,7 @@ def finding(claim: dict[str, Any]) -> Finding:
 
 
 def overview_picture(found: Sequence[Found]) -> bytes | None:
-    """A PNG of all published figures beside the measured ones; None where there are none."""
+    """A PNG of the published figures beside the measured ones, of those verdicts that keep both; None of none."""
     rows = [
         Beside(f"{study.study}: {name}", point.published, point.measured, point.noise, f.verdict.kind)
         for study in found
@@ -158,8 +158,8 @@ def overview_picture(found: Sequence[Found]) -> bytes | None:
         for point in f.verdict.points
         for name in [f.text if len(f.verdict.points) == 1 else point.label]
     ]
-    figure = beside_published(rows, "All published figures beside the measured ones", lines=1) if rows else None
-    return quantize_png(png(figure), colours=128) if figure else None
+    figure = beside_published(rows, "Published figures beside the measured ones", lines=1) if rows else None
+    return png(figure) if figure else None
 
 
 def index(found: Sequence[Found], picture: bool = False) -> str:
@@ -184,7 +184,7 @@ def index(found: Sequence[Found], picture: bool = False) -> str:
         "question is one that the report leaves open. What a verdict stands on is the published data, or data of the "
         "same form, a smaller budget, weights that were rebuilt: there an ordering or a trend says more than a figure.",
         cross_table(found),
-        *([f"![All published figures beside the measured ones]({PICTURE})"] if picture else []),
+        *([f"![Published figures beside the measured ones]({PICTURE})"] if picture else []),
         markdown_table(["study", "claim", "verdict", "stands on", "evidence"], rows),
     ]
     notes = [f"- {link(study)}: {escape_markdown(sentence)}" for study in found for sentence in study.banner]
@@ -214,7 +214,7 @@ def summary(found: Sequence[Found], where: str, picture: bool = False) -> str:
         )
     table = markdown_table(["study", "what", *map(label_verdict, total)], rows, [False, False, *[True] * len(total)])
     sentence = f"{total.total()} claims and questions: {counts(found)}."
-    drawn = f"\n\n![All published figures beside the measured ones]({where}/{PICTURE})" if picture else ""
+    drawn = f"\n\n![Published figures beside the measured ones]({where}/{PICTURE})" if picture else ""
     return f"{sentence} [Every claim with its evidence]({where}/{INDEX}).\n\n{table}{drawn}"
 
 

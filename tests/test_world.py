@@ -186,8 +186,10 @@ def test_two_processes_fill_one_cache(tmp_path: Path, alone: None) -> None:
         subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    answers = [one.stdin.write("\n") and one for one in both if one.stdin is not None]
-    assert len(answers) == 2
+    for one in both:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()  # both begin now, not each when the other has ended
     outputs = [one.communicate(timeout=60)[0] for one in both]
     assert (outputs[0], [one.returncode for one in both]) == (outputs[1], [0, 0])
     assert len(files_in(cache.cache_dir() / "prepared")) == 1

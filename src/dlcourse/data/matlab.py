@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcourse.data.raw import UNPACKED, damaged
+from dlcourse.data.raw import BOMB, UNPACKED, damaged
 
 HEADER, VERSION = 128, 0x0100
 CHARS, INT32, UINT32, MATRIX, COMPRESSED = 1, 5, 6, 14, 15  # types of elements
@@ -65,7 +65,7 @@ def unpack(data: memoryview) -> memoryview:
     unpacker = zlib.decompressobj()
     unpacked = unpacker.decompress(data, UNPACKED)
     if unpacker.unconsumed_tail:
-        raise ValueError(f"it unpacks to more than {UNPACKED / 1e9:.0f} GB")
+        raise ValueError(BOMB)
     return memoryview(unpacked)
 
 

@@ -1,5 +1,6 @@
 """The one LightningDataModule: any reader's tensors as seeded, batched, normalised and augmented examples."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -294,7 +295,7 @@ class DataModule(L.LightningDataModule):
             first_steps=self.first_epoch_steps if train else None,
         )
 
-    @property
+    @functools.cached_property
     def steps_in_pass(self) -> int | None:
         """Steps that one pass over the training examples takes, where an epoch is cut in pieces; else None."""
         return len(self.batches("train", train=True).sizes) if self.steps_per_epoch is not None else None

@@ -227,7 +227,7 @@ def better(table: DataFrame, metric: str, first: Of, second: Of | Sequence[Of], 
     if differences:
         evidence += f"; run with {', '.join(dict.fromkeys(differences))}"
     outcomes = [compare(sample, s, metric) for s in rivals]
-    if sample.n == 1 and len({s.n for s in rivals}) == 1 and rivals[0].n == 1:
+    if all(s.n == 1 for s in (sample, *rivals)):
         outcomes = [BETTER if outcome == BETTER else WORSE for outcome in outcomes]  # equal is not better
     verdict = rule_each(outcomes, evidence, least_seeds([sample, *rivals]))
     return verdict.standing_on(REDUCED) if differences else verdict
@@ -282,7 +282,7 @@ def monotone(table: DataFrame, metric: str, key: str, rising: bool, of: Of | Non
 def correlated(table: DataFrame, first: str, second: str, rising: bool, of: Of | None = None) -> Verdict:
     """Reproduced where two figures rise together over runs (rising: false: against each other), by Spearman's rank
     correlation, whose 95 % interval is Fisher's; refuted where they do the opposite, undecided where it contains 0."""
-    rows = select(require(require(table, first, of), second), {})
+    rows = require(require(table, first, of), second)
     n = len(rows)
     if n < 4:
         raise MissingRunsError(f"{n} runs have both {first} and {second}: 4 are needed")

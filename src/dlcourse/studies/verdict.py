@@ -43,10 +43,7 @@ class Verdict:
             raise ValueError(f"a verdict stands on some of {BASES}, not on {unknown}")
 
     def standing_on(self, *marks: str) -> "Verdict":
-        """The same verdict of runs that differ from the report's in this, too.
-
-        A drawn stand-in decides nothing, a figure that is missed with a smaller budget neither.
-        """
+        """The same verdict of runs that differ from the report's in this, too; a drawn stand-in decides nothing."""
         basis = tuple(mark for mark in BASES if mark in (*self.basis, *marks))
         open_ = STAND_IN in marks and self.kind in ("reproduced", "beaten", "refuted")
         return replace(self, kind="undecided" if open_ else self.kind, basis=basis)

@@ -162,7 +162,8 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         if is_interrupt(error):
             result["status"] = "interrupted"
             raise KeyboardInterrupt from None
-        assert isinstance(error, Exception)
+        if not isinstance(error, Exception):
+            raise
         result |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         mistake = as_mistake(error)
         if mistake is None:
@@ -228,7 +229,7 @@ def as_mistake(error: Exception) -> InputError | None:
         return error
     if isinstance(error, MisconfigurationException):  # Lightning's word for settings that don't go together
         return InputError(f"trainer: {first_line(error)}")
-    if "DataLoader worker" in str(error) and not isinstance(error.__cause__, InputError):
+    if "DataLoader worker" in str(error):
         hint = "the system ends processes when memory is short: fewer data.workers need less, 0 needs none"
         return InputError(f"a process that reads the data has died ({first_line(error)}): {hint}")
     return memory_mistake(error)

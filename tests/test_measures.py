@@ -30,12 +30,10 @@ def test_figures_of_a_runs_epochs() -> None:
     assert of("epochs_to", metric="train/accuracy", value=0.55) == 3
     assert of("epochs_to", metric="train/loss", value=2.5) == 3
     assert of("epochs_to", metric="train/accuracy", value=0.9) == math.inf
-    assert of("seconds_to", metric="train/accuracy", value=0.5) == 4
     assert of("difference", first="train/accuracy", second="test/accuracy") == pytest.approx(0.1)
     assert of("rises", metric="train/loss") == 1
     assert of("jumps", metric="train/loss", last=2) == pytest.approx(0.5)
     assert of("end_share", metric="train/loss", share=0.2) == pytest.approx(0.5 / 8)
-    assert of("epochs_ahead", first="train/accuracy", second="val/accuracy") == pytest.approx(3 / 5)
     assert measured({"x": {"rises": {"metric": "val/psnr"}}}, ROW, HISTORY) == {}
 
 

@@ -11,14 +11,12 @@ import torch
 from dlcourse.core.errors import InputError, first_line, or_list
 from dlcourse.data.listing import listing_hash
 from dlcourse.data.photos import (
-    Header,
     PhotoStore,
     Range,
     check_photos,
     decode_each,
-    measure_values,
+    look_at,
     notes_on,
-    read_headers,
     refuse_bad,
 )  # fmt: skip
 from dlcourse.data.raw import DamagedFileError, Options, Reading, Source
@@ -84,36 +82,30 @@ def look_through(
     """What has to be known of photos before they are decoded: the range of values of those that have more than 8 bits
     (None where there are none), what is to be said of them, and an error for each that is found to be bad on the way;
     of photos that are `streamed` those are all that there are, where they may be left out."""
-    deep: dict[str, list[Range]] = {}
-    kinds: list[str] = []
-    errors: list[DamagedFileError] = []
-    for name, paths in pictures.items():
-        headers = read_headers(paths)
-        errors += [header for header in headers if isinstance(header, DamagedFileError)]
-        kinds += [header.kind for header in headers if isinstance(header, Header)]
-        found = measure_values([p for p, h in zip(paths, headers, strict=True) if isinstance(h, Header) and h.deep])
-        errors += [limits for limits in found if isinstance(limits, DamagedFileError)]
-        deep[name] = [limits for limits in found if not isinstance(limits, DamagedFileError)]
-        if streamed and options.skip_bad:
-            errors += check_photos(paths)[1]
+    looks = {name: look_at(paths) for name, paths in pictures.items()}
+    errors = [error for look in looks.values() for error in look.errors]
+    if streamed and options.skip_bad:
+        errors += [error for paths in pictures.values() for error in check_photos(paths)[1]]
     if streamed and not options.skip_bad:
         refuse_bad(errors, sum(map(len, pictures.values())))
-    every = [limits for part in deep.values() for limits in part]
-    if not every:
-        return None, notes_on(kinds, [], None), errors
+    total = sum(len(look.ranges) for look in looks.values())
+    if not total:
+        return None, notes_on(list(looks.values()), None), errors
+    train = looks["train"].ranges if "train" in looks else []
     give = "give data.value_range=[LOW,HIGH]"
-    if not options.value_range and not deep.get("train"):
+    if not options.value_range and not train:
         raise InputError(f"{entry.name}: only pictures for testing have more than 8 bits: {give}")
-    if not options.value_range and {"float", "whole"} <= set(kinds):
+    if not options.value_range and {"float", "whole"} <= {
+        header.kind for look in looks.values() for header in look.headers
+    }:
         raise InputError(
             f"{entry.name}: some pictures are of whole numbers, others float: one range is for both: {give}"
         )
-    measured = min(low for low, _ in deep["train"] or [(0, 0)]), max(high for _, high in deep["train"] or [(0, 0)])
-    low, high = options.value_range or measured
+    low, high = options.value_range or (min(low for low, _ in train), max(high for _, high in train))
     if low == high:
         raise InputError(f"{entry.name}: all pixels of its pictures are {low:g}: {give}")
-    log.info("%s: %d pictures have more than 8 bits: %g becomes black, %g white", entry.name, len(every), low, high)
-    return (low, high), notes_on(kinds, every, (low, high)), errors
+    log.info("%s: %d pictures have more than 8 bits: %g becomes black, %g white", entry.name, total, low, high)
+    return (low, high), notes_on(list(looks.values()), (low, high)), errors
 
 
 def leave_out(store: Store, paths: Sequence[Path], skipped: Sequence[str], name: str) -> Store:

@@ -210,23 +210,42 @@ def measure_values(paths: Sequence[Path]) -> list[Range | DamagedFileError]:
     return each(paths, one)
 
 
-def notes_on(kinds: Sequence[str], found: Sequence[Range], limits: Range | None) -> list[str]:
-    """What should be known of some pictures' values.
+@dataclass(frozen=True)
+class Look:
+    """What some pictures are before they are decoded. ranges: the lowest and the highest value of each that has more
+    than 8 bits; errors: one for each that is found to be bad on the way."""
 
-    kinds: of each picture (see `Header`). found: the lowest and the highest value of each that has more than 8 bits.
-    limits: the values that become black and white; None where the pictures trained on had 8 bits.
-    """
+    headers: list[Header]
+    ranges: list[Range]
+    errors: list[DamagedFileError]
+
+
+def look_at(paths: Sequence[Path]) -> Look:
+    headers = read_headers(paths)
+    found = measure_values([p for p, h in zip(paths, headers, strict=True) if isinstance(h, Header) and h.deep])
+    return Look(
+        [header for header in headers if isinstance(header, Header)],
+        [limits for limits in found if not isinstance(limits, DamagedFileError)],
+        [one for one in (*headers, *found) if isinstance(one, DamagedFileError)],
+    )
+
+
+def notes_on(looks: Sequence[Look], limits: Range | None) -> list[str]:
+    """What should be known of some pictures' values. limits: the values that become black and white; None where the
+    pictures trained on had 8 bits."""
+    headers = [header for look in looks for header in look.headers]
+    ranges = [found for look in looks for found in look.ranges]
     notes = []
-    if limits is None and found:
-        notes.append(f"{len(found)} pictures have more than 8 bits, those of training had 8: 65535 becomes white")
+    if limits is None and ranges:
+        notes.append(f"{len(ranges)} pictures have more than 8 bits, those of training had 8: 65535 becomes white")
     elif limits is not None:
         low, high = limits
-        if outside := sum(not (low <= least and most <= high) for least, most in found):
+        if outside := sum(not (low <= least and most <= high) for least, most in ranges):
             notes.append(f"{outside} pictures have values outside of {low:g} to {high:g}, which are clipped")
-        if plain := sum(kind not in ("whole", "float") for kind in kinds):
+        if plain := sum(not header.deep for header in headers):
             scaled = f"not scaled by {low:g} to {high:g} as those of more"
-            notes.append(f"{plain} of {len(kinds)} pictures have 8 bits: they are taken as they are, {scaled}")
-    if colour := kinds.count("16 bits"):
+            notes.append(f"{plain} of {len(headers)} pictures have 8 bits: they are taken as they are, {scaled}")
+    if colour := sum(header.kind == "16 bits" for header in headers):
         notes.append(f"{colour} colour pictures have 16 bits a channel, of which the upper 8 are taken")
     return notes
 

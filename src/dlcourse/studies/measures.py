@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pandas import DataFrame
 
 from dlcourse.tasks.task import mode_of
@@ -21,12 +20,6 @@ def epochs_to(row: Row, history: DataFrame, metric: str, value: float) -> float:
     """The first epoch in which a metric is as good as a value; infinity where it never is."""
     good = history[metric] >= value if mode_of(metric) == "max" else history[metric] <= value
     return float(history["epoch"][good].iloc[0]) if good.any() else math.inf
-
-
-def seconds_to(row: Row, history: DataFrame, metric: str, value: float) -> float:
-    """The seconds of training after which a metric is as good as a value at an epoch's end; infinity for never."""
-    epoch = epochs_to(row, history, metric, value)
-    return float(history["seconds"][history["epoch"] == epoch].iloc[0]) if math.isfinite(epoch) else math.inf
 
 
 def difference(row: Row, history: DataFrame, first: str, second: str) -> float:
@@ -53,15 +46,8 @@ def end_share(row: Row, history: DataFrame, metric: str, share: float = 0.1) -> 
     return float((values[-1] - values[at]) / change) if change else math.nan
 
 
-def epochs_ahead(row: Row, history: DataFrame, first: str, second: str, last: int | None = None) -> float:
-    """In which share of the epochs (or of the last so many) one metric is above another."""
-    part = history if last is None else history.tail(last)
-    return float((part[first] > part[second]).mean())
-
-
 MEASURES: dict[str, Callable[..., float]] = {
-    function.__name__: function
-    for function in (epochs_to, seconds_to, difference, rises, jumps, end_share, epochs_ahead)
+    function.__name__: function for function in (epochs_to, difference, rises, jumps, end_share)
 }
 
 
@@ -72,5 +58,5 @@ def measured(wanted: Mapping[str, Mapping[str, Mapping[str, Any]]], row: Row, hi
         ((name, arguments),) = entry.items()
         used = [value for value in arguments.values() if isinstance(value, str)]
         if all(metric in row or metric in history for metric in used):
-            found[column] = MEASURES[name](row, history.apply(pd.to_numeric), **arguments)
+            found[column] = MEASURES[name](row, history, **arguments)
     return found

@@ -26,7 +26,7 @@ LOWER = ("epochs", "seconds", "minutes", "gap", "jumps", "rises")  # besides los
 
 def mode(metric: str) -> str:
     """`min` for what is better where it is smaller, else `max`."""
-    return "min" if metric.endswith(LOWER) or metric.startswith(("epochs to", "seconds to")) else mode_of(metric)
+    return "min" if metric.endswith(LOWER) or metric.startswith("epochs to") else mode_of(metric)
 
 
 class Sample(NamedTuple):

@@ -12,8 +12,7 @@ from dlcourse import runs
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.module import DataModule
-from dlcourse.data.photos import Header, decode_each, measure_values, notes_on, read_headers, refuse_bad
-from dlcourse.data.raw import DamagedFileError
+from dlcourse.data.photos import decode_each, look_at, notes_on, refuse_bad
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.encoders import keep_features
 from dlcourse.training.loading import build_data, load_task
@@ -64,11 +63,9 @@ def predict_images(
     classes = recorded["classes"]
     channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
     limits = recorded.get("value_range")
-    headers = read_headers(files)
-    errors = [header for header in headers if isinstance(header, DamagedFileError)]
-    found = measure_values([f for f, h in zip(files, headers, strict=True) if isinstance(h, Header) and h.deep])
-    ranges = [value for value in found if not isinstance(value, DamagedFileError)]
-    for note in notes_on([header.kind for header in headers if isinstance(header, Header)], ranges, limits):
+    look = look_at(files)
+    errors = list(look.errors)
+    for note in notes_on([look], limits):
         log.warning("%s", note)
     rows: list[list[Any]] = []
     for i in range(0, len(files), batch_size):

@@ -1,6 +1,5 @@
 """Question 3: a fully connected network on NIST36, three learning rates."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from pandas import DataFrame
 
 from dlcourse.reports.tables import read_confusion, read_history
+from dlcourse.studies import measures
 from dlcourse.studies.checks import check
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.samples import Of, aggregate, format_metric, require
@@ -33,9 +33,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
 
 def epochs_to(run: Path, accuracy: float) -> float:
     """The first epoch with that training accuracy, infinity where it is never reached."""
-    past = read_history(run)
-    reached = past["epoch"][past["train/accuracy"] >= accuracy]
-    return float(reached.iloc[0]) if len(reached) else math.inf
+    return measures.epochs_to({}, read_history(run), "train/accuracy", accuracy)
 
 
 def most_confused(run: Path) -> str:

@@ -17,7 +17,7 @@ from pandas import DataFrame
 
 from dlcourse import plots, runs
 from dlcourse.reports.formats import to_grid
-from dlcourse.reports.page import CSV, HTML, MD, SIGNS, VERDICTS, Page, Plot, Text
+from dlcourse.reports.page import CSV, HTML, MD, SIGNS, VERDICTS, Finding, Page, Plot, Text
 
 SVG_LIMIT = 60_000  # bytes: above it, an image in report.html is the smaller one of PNG and SVG
 
@@ -32,6 +32,21 @@ def render_template(name: str, page: Page, functions: Mapping[str, Callable[...,
     first = page.items[0] if page.items else Text("#")
     titled = not (isinstance(first, Text) and first.markdown.lstrip().startswith("#"))
     return template.render(page=page, items=items, titled=titled, **functions, **values)
+
+
+def beside_published(findings: Sequence[Finding]) -> list[plots.Beside]:
+    """The published figures of claims beside the measured ones: of several of one claim each by its own name."""
+    return [
+        plots.Beside(
+            f.text if len(f.verdict.points) == 1 else point.label,
+            point.published,
+            point.measured,
+            point.noise,
+            f.verdict.kind,
+        )
+        for f in findings
+        for point in f.verdict.points
+    ]
 
 
 def label_verdict(kind: str) -> str:

@@ -11,10 +11,10 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
+from dlcourse import plots
 from dlcourse.core.errors import InputError
-from dlcourse.plots import Beside, beside_published, png, quantize_png
 from dlcourse.reports.page import MD, SIGNS, VERDICTS, Finding
-from dlcourse.reports.render import escape_markdown, label_verdict, markdown_table
+from dlcourse.reports.render import beside_published, escape_markdown, label_verdict, markdown_table
 from dlcourse.runs import write_bytes
 from dlcourse.studies.study import load_study, study_names
 from dlcourse.studies.verdict import Point, Verdict, not_run
@@ -107,7 +107,7 @@ def copy(folder: Path, target: Path, name: str) -> None:
     inside.mkdir(parents=True, exist_ok=True)
     files = {VERDICTS: (folder / VERDICTS).read_bytes()}
     pictures = sorted((folder / "figures").glob("*.png"))
-    files |= {png.name: quantize_png(png.read_bytes(), colours=128) for png in pictures}
+    files |= {png.name: plots.quantize_png(png.read_bytes(), colours=128) for png in pictures}
     for file, data in files.items():
         write_bytes(inside / file, data)
     for old in set(inside.iterdir()) - {inside / file for file in files}:
@@ -152,14 +152,10 @@ def finding(claim: dict[str, Any]) -> Finding:
 def overview_picture(found: Sequence[Found]) -> bytes | None:
     """A PNG of the published figures beside the measured ones, of those verdicts that keep both; None of none."""
     rows = [
-        Beside(f"{study.study}: {name}", point.published, point.measured, point.noise, f.verdict.kind)
-        for study in found
-        for f in study.findings
-        for point in f.verdict.points
-        for name in [f.text if len(f.verdict.points) == 1 else point.label]
+        row._replace(label=f"{study.study}: {row.label}") for study in found for row in beside_published(study.findings)
     ]
-    figure = beside_published(rows, "Published figures beside the measured ones", lines=1) if rows else None
-    return png(figure) if figure else None
+    title = "Published figures beside the measured ones"
+    return plots.png(plots.beside_published(rows, title, lines=1)) if rows else None
 
 
 def index(found: Sequence[Found], picture: bool = False) -> str:

@@ -18,7 +18,7 @@ from dlcourse.config import plugins
 from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.reports import page
-from dlcourse.reports.render import write_page
+from dlcourse.reports.render import beside_published, write_page
 from dlcourse.reports.tables import collect_warnings, describe_runs, read_history, run_record
 from dlcourse.studies import checks, items
 from dlcourse.studies.measures import measured
@@ -213,17 +213,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             verdict = verdict.standing_on(SETTINGS)
         findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
     where = known.folder / REPORT
-    beside = [
-        plots.Beside(
-            f"{f.text} ({point.label})" if len(f.verdict.points) > 1 else f.text,
-            point.published,
-            point.measured,
-            point.noise,
-            f.verdict.kind,
-        )
-        for f in findings
-        for point in f.verdict.points
-    ]
+    beside = beside_published(findings)
     write_page(
         page.Page(
             title=study.title,

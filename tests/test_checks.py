@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 from scipy import stats
 
-from dlcourse.studies import checks
+from dlcourse.studies import checks, rules
 from dlcourse.studies.samples import BETTER, EQUAL, Sample, compare
 from dlcourse.studies.verdict import answered, decide
 
@@ -72,7 +72,7 @@ def test_a_published_figure(accuracies: list[float], published: float, tolerance
 @given(st.floats(0, 1), st.floats(0.01, 0.2), st.floats(0, 0.3), st.floats(0.001, 0.3))
 def test_a_higher_figure_is_never_judged_worse(mean: float, noise: float, tolerance: float, more: float) -> None:
     order = ("refuted", "undecided", "reproduced", "beaten")
-    kinds = [checks.rule(ahead, noise, tolerance, "", 3).kind for ahead in (mean - 0.5, mean - 0.5 + more)]
+    kinds = [rules.rule(ahead, noise, tolerance, "", 3).kind for ahead in (mean - 0.5, mean - 0.5 + more)]
     assert order.index(kinds[0]) <= order.index(kinds[1])
 
 
@@ -95,3 +95,39 @@ def test_another_protocol_is_a_reduced_budget() -> None:
     verdict = checks.agrees(rows, "test/accuracy", 0.9, 0.01, {"block": "a"}, {"data.limit": 60000})
     assert (verdict.kind, verdict.basis) == ("reproduced", ("reduced budget",))
     assert "data.limit" in verdict.evidence or "100" in verdict.evidence
+
+
+def test_better_in_several_metrics_needs_each() -> None:
+    rows = table(a=[0.9, 0.91, 0.9], b=[0.8, 0.81, 0.8])
+    rows["minutes"] = [1.0, 1.1, 1.0, 0.5, 0.6, 0.5]
+    first, second = {"block": "a"}, {"block": "b"}
+    assert checks.better(rows, ["test/accuracy"], first, second).kind == "reproduced"
+    assert checks.better(rows, ["test/accuracy", "minutes"], first, second).kind == "refuted"
+
+
+def test_times_asks_for_a_factor_beyond_the_noise() -> None:
+    rows = table(a=[100.0, 110.0, 105.0], b=[10.0, 10.0, 10.0])
+    first, second = {"block": "a"}, {"block": "b"}
+    assert checks.times(rows, "test/accuracy", first, second, 5).kind == "reproduced"
+    assert checks.times(rows, "test/accuracy", first, second, 20).kind == "refuted"
+    assert checks.times(rows, "test/accuracy", first, second, 10.5).kind == "undecided"
+
+
+@given(st.floats(-0.1, 0.1), st.floats(1e-3, 0.02))
+def test_alike_is_the_paired_t_test(shift: float, spread: float) -> None:
+    base, noise = [0.9, 0.8, 0.7, 0.6], [spread, -spread, 0.5 * spread, 0.0]
+    rows = table(a=[x + shift + n for x, n in zip(base, noise, strict=True)], b=base)
+    rows["seed"] = [0, 1, 2, 3] * 2
+    a, b = (rows.loc[rows["block"] == block, "test/accuracy"].to_numpy() for block in "ab")
+    p = stats.ttest_rel(a, b).pvalue
+    assume(abs(p - 0.05) > 1e-6)
+    verdict = checks.alike(rows, "test/accuracy", {"block": "a"}, {"block": "b"}, ["seed"])
+    assert verdict.kind == ("reproduced" if p > 0.05 else "refuted")
+    assert checks.alike(rows.head(5), "test/accuracy", {"block": "a"}, {"block": "b"}, ["seed"]).kind == "not run"
+
+
+def test_within_asks_for_each_value_of_a_column() -> None:
+    rows = table(a=[0.5, 0.51], b=[0.9, 0.91])
+    assert checks.within(rows, ["test/accuracy"], 0.4, 1.0, by="block").kind == "reproduced"
+    assert checks.within(rows, ["test/accuracy"], 0.6, 1.0, by="block").kind == "refuted"
+    assert checks.within(rows, ["test/accuracy"], 0.6, 1.0, of={"block": "b"}, by="block").kind == "reproduced"

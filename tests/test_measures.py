@@ -34,6 +34,10 @@ def test_figures_of_a_runs_epochs() -> None:
     assert of("rises", metric="train/loss") == 1
     assert of("jumps", metric="train/loss", last=2) == pytest.approx(0.5)
     assert of("end_share", metric="train/loss", share=0.2) == pytest.approx(0.5 / 8)
+    assert of("rises", metric="train/loss", share=True) == 0.25
+    assert of("share_above", first="train/accuracy", second="val/accuracy") == 0.6
+    assert of("share_above", first="train/accuracy", second="val/accuracy", last=0.2) == 1
+    assert of("late_change", metric="train/loss", share=0.4) == pytest.approx((2.25 - 3) / (2.25 - 10))
     assert measured({"x": {"rises": {"metric": "val/psnr"}}}, ROW, HISTORY) == {}
 
 

@@ -232,15 +232,18 @@ def test_pca_gives_back_what_lies_in_its_plane() -> None:
     assert q5.psnr(x + torch.tensor([0.1, 0.01])[:, None, None, None], x) == pytest.approx(30, abs=1e-3)
 
 
-def test_what_is_measured_of_a_run(tmp_path: Path) -> None:
+def test_what_is_measured_of_a_run(train: Callable[..., Path], tmp_path: Path) -> None:
+    run = train("model=fcn", "trainer.max_epochs=1")
     rows = ["epoch,train/accuracy,val/accuracy", "1,0.2,0.2", "2,0.5,0.4", "3,0.4,0.6"]
-    (tmp_path / runs.METRICS).write_text("\n".join(rows) + "\n")
-    assert q3.epochs_to(tmp_path, 0.5) == 2 and q3.epochs_to(tmp_path, 0.9) == math.inf
-    runs.write_confusion(tmp_path, "test", [[5, 2, 0], [3, 5, 0], [0, 1, 9]], ["O", "0", "S"])
-    assert q3.most_confused(tmp_path) == "0O 5, 0S 1"
-    table = DataFrame({"hash": ["a"], "run": [tmp_path], "status": ["done"]})
+    (run / runs.METRICS).write_text("\n".join(rows) + "\n")
+    assert q3.epochs_to(run, 0.5) == 2 and q3.epochs_to(run, 0.9) == math.inf
+    runs.write_confusion(run, "test", [[5, 2, 0], [3, 5, 0], [0, 1, 9]], ["O", "0", "S"])
+    assert q3.most_confused(run) == "0O 5, 0S 1"
+    table = DataFrame({"hash": ["a"], "run": [run], "status": ["done"]})
     (measured,) = q3.measure(load_study("cmu/q3"), Runs(table, tmp_path)).to_dict("records")
     assert measured["late sd"] == pytest.approx(np.std([0.2, 0.4, 0.6], ddof=1)) and measured["epochs to half"] == 2
+    assert measured["roughness/before"] == pytest.approx(1, abs=0.1)  # weights as they are drawn are white noise
+    assert 0.1 < measured["spread/before"] < 0.3 and measured["roughness/after"] != measured["roughness/before"]
 
 
 def as_read(text: str) -> Reading:

@@ -1,9 +1,8 @@
-"""CS671's codes: claims decided both ways on made-up tables; roughness and PCA where the answer is known."""
+"""CS671's codes: claims decided both ways on made-up tables; PCA where the answer is known."""
 
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pandas import DataFrame
@@ -197,14 +196,25 @@ def test_the_noise_follows_from_the_config() -> None:
     assert denoising.derive(table)["noise"].tolist() == ["0 %", "20 %, clipped", "40 %", "20 %, clipped"]
 
 
-def test_roughness_is_one_for_white_noise_and_small_for_a_slope_whatever_the_length() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(20, 28, 28))
-    assert denoising.roughness(noise) == pytest.approx(1, abs=0.05)
-    assert denoising.roughness(7 * noise) == pytest.approx(denoising.roughness(noise))
-    slope = np.linspace(-1, 1, 28)[None, :, None] + np.zeros((1, 28, 28))
-    assert denoising.roughness(slope) < 0.01
-    inside = np.zeros((28, 28), bool)
-    inside[8:20, 8:20] = True
-    mixed = np.where(inside, slope, noise)  # smooth inside only
-    assert denoising.roughness(mixed, inside) < 0.1 < 0.5 < denoising.roughness(mixed)
+def test_what_comes_back_is_judged_by_width() -> None:
+    rows = [
+        {
+            "block": "autoencoder",
+            "units": units,
+            "copied/other digits": 0.9 + units / 1e4,
+            "copied/noise": 0.5 + units / 2e3,
+        }
+        for units in (64, 784, 900)
+    ]
+    table = DataFrame(rows).assign(status="done", comparable=True)
+    assert codes.copies(table, least_units=784, share=0.85).kind == "reproduced"
+    assert codes.copies(table, least_units=64, share=0.85).kind == "refuted"
+    assert codes.copies(table, least_units=1000, share=0.85).kind == NONE
+
+
+def test_reconstructions_look_similar_from_a_given_ssim_on() -> None:
+    row = {"block": "denoising", "noise": "20 %", "ssim from 20 %": 0.85, "ssim of 20 %": 0.3, "psnr from 20 %": 20.0}
+    table = DataFrame([row]).assign(status="done", comparable=True)
+    assert denoising.looks_similar(table, ["20 %"], least=0.8).kind == "reproduced"
+    assert denoising.looks_similar(table, ["20 %"], least=0.9).kind == "refuted"
+    assert denoising.looks_similar(table, ["40 %"], least=0.9).kind == NONE

@@ -10,17 +10,27 @@ is `undecided`. Of a single run nothing is known of its noise; it decides as if 
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import pandas as pd
 from pandas import DataFrame
 
+from dlcourse.studies.rules import (
+    Rows,
+    least_seeds,
+    pair_up,
+    protocol_differences,
+    rule,
+    rule_all,
+    rule_each,
+    side,
+)  # fmt: skip
 from dlcourse.studies.samples import (
     BETTER,
     EQUAL,
+    SHARES,
     WORSE,
     Of,
     Sample,
@@ -34,7 +44,6 @@ from dlcourse.studies.samples import (
     metric_label,
     mode,
     require,
-    select,
 )  # fmt: skip
 from dlcourse.studies.verdict import (
     REDUCED,
@@ -42,15 +51,11 @@ from dlcourse.studies.verdict import (
     Point,
     Verdict,
     answered,
-    beaten,
     decide,
     not_run,
     refuted,
     undecided,
 )  # fmt: skip
-
-Rows = Sequence[Mapping[str, Any]]
-"""Published figures, as a study's YAML has them: a row a setting."""
 
 
 def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
@@ -110,94 +115,29 @@ def agrees_in_all(
     return rule_all(pair_up(table, metric, published, column, by, of), metric, tolerance)
 
 
-def pair_up(
-    table: DataFrame, metric: str, published: Rows, column: str, by: Sequence[str], of: Of | None = None
-) -> dict[str, tuple[Sample, float]]:
-    """What is obtained beside what is published, for each row that has the column, by what the row is about."""
-    pairs = {}
-    for row in published:
-        if column in row:
-            keys = {key: row[key] for key in by}
-            pairs[describe(keys)] = (aggregate(table, metric, {**(of or {}), **keys}), float(row[column]))
-    return pairs
-
-
-def rule_all(pairs: Mapping[str, tuple[Sample, float]], metric: str, tolerance: float) -> Verdict:
-    """The ruling about pairs of obtained and published figures: that of the least favourable one."""
-    if not pairs:
-        raise MissingRunsError("no finished run of these")
-    error = mode(metric) == "min"
-    ahead = {name: 1 - s.mean / theirs if error else s.mean - theirs for name, (s, theirs) in pairs.items()}
-    worst = min(ahead, key=lambda name: ahead[name])
-    sample, theirs = pairs[worst]
-    noise = interval(sample) / (theirs if error else 1)
-    digits = 5 if min(sample.mean, theirs) < 0.02 else None  # as many of one as of the other
-    allowed, bound = (f"{100 * tolerance:g} %", "above") if error else (f"{100 * tolerance:g} points", "below")
-    points = tuple(
-        Point(f"{metric_label(metric)}, {name}", published, s.mean, interval(s) if s.n > 1 else math.nan)
-        for name, (s, published) in pairs.items()
-    )
-    verdict = rule(
-        ahead[worst],
-        noise,
-        tolerance,
-        f"{sum(a >= 0 for a in ahead.values())} of {len(pairs)} at the published figure or better, "
-        f"{sum(-tolerance <= a < 0 for a in ahead.values())} up to {allowed} {bound} it, "
-        f"{sum(a < -tolerance for a in ahead.values())} further off; the least favourable: {worst}: "
-        f"{format_metric(metric, sample, digits)}, published {format_metric(metric, theirs, digits)}",
-        sample.n,
-    )
-    return replace(verdict, points=points)
-
-
-def rule(ahead: float, noise: float, tolerance: float, evidence: str, seeds: int) -> Verdict:
-    """ahead: how much better than published, known to ± noise from so many seeds. All of that interval decides: beaten
-    above the tolerance, reproduced above its negative, refuted below."""
-    evidence += "; one run" * (seeds == 1)
-    if ahead - noise > tolerance:
-        return beaten(evidence)
-    if -tolerance <= ahead - noise or ahead + noise < -tolerance:
-        return decide(ahead >= -tolerance, evidence)
-    return undecided(evidence, seeds)
-
-
-def rule_each(outcomes: Sequence[int], evidence: str, seeds: int) -> Verdict:
-    """Of comparisons that must all be BETTER: one that is WORSE refutes, one that the noise covers leaves it open."""
-    evidence += "; one run" * (seeds == 1)
-    if WORSE in outcomes:
-        return refuted(evidence)
-    return decide(True, evidence) if EQUAL not in outcomes else undecided(evidence, seeds)
-
-
-def protocol_differences(table: DataFrame, of: Of, protocol: Of | None) -> str:
-    """Where runs differ from the report's protocol, as `trainer.max_epochs 30 instead of 100`; empty where nowhere."""
-    differences = []
-    for key, value in (protocol or {}).items():
-        for other in select(table, of)[key].unique():
-            if other != value and not (value is None and pd.isna(other)):
-                differences.append(f"{key} {other:g} instead of {'none' if value is None else f'{value:g}'}")
-    return ", ".join(differences)
-
-
 # --- a bound ---------------------------------------------------------------------------------------------------------
 
 
 @check
-def within(table: DataFrame, metrics: Sequence[str], low: float, high: float, of: Of) -> Verdict:
-    """Reproduced where each metric's mean lies between two numbers, refuted where one doesn't."""
-    samples = {metric: aggregate(table, metric, of) for metric in metrics}
-    listed = ", ".join(f"{metric_label(metric)} {format_metric(metric, s)}" for metric, s in samples.items())
+def within(
+    table: DataFrame, metrics: Sequence[str], low: float, high: float, of: Of | None = None, by: str | None = None
+) -> Verdict:
+    """Reproduced where each metric's mean lies between two numbers, for each value of the column `by` if there is one;
+    refuted where one doesn't."""
+    samples: dict[str, Sample] = {}
+    for metric in metrics:
+        if by is None:
+            samples[f"{metric_label(metric)} {format_metric(metric, aggregate(table, metric, of))}"] = aggregate(
+                table, metric, of
+            )
+            continue
+        for value, sample in aggregate_by(table, metric, by, of, complete=True).items():
+            samples[f"{metric_label(metric)}, {value}: {format_metric(metric, sample)}"] = sample
+    if not samples:
+        raise MissingRunsError(f"no finished run has {by}")
     outcomes = [side(min(s.mean - low, high - s.mean), interval(s)) for s in samples.values()]
-    return rule_each(outcomes, f"{listed}; the range is {low:g} to {high:g}", least_seeds(samples.values()))
-
-
-def side(ahead: float, noise: float) -> int:
-    """BETTER or WORSE where a lead is above or below 0 by more than its noise, else EQUAL; 0 itself is BETTER."""
-    return BETTER if ahead >= noise else WORSE if ahead < -noise else EQUAL
-
-
-def least_seeds(samples: Iterable[Sample]) -> int:
-    return min(s.n for s in samples)
+    evidence = f"{'; '.join(samples)}; the range is {low:g} to {high:g}"
+    return rule_each(outcomes, evidence, least_seeds(samples.values()))
 
 
 @check
@@ -216,21 +156,60 @@ def reaches(table: DataFrame, goals: Mapping[str, float], of: Of) -> Verdict:
 
 
 @check
-def better(table: DataFrame, metric: str, first: Of, second: Of | Sequence[Of], protocol: Of | None = None) -> Verdict:
+def better(
+    table: DataFrame, metric: str | Sequence[str], first: Of, second: Of | Sequence[Of], protocol: Of | None = None
+) -> Verdict:
     """Reproduced where the first runs are better than the second (or each of several others) by more than the noise,
-    refuted where they are worse than some; of a reduced budget as in `agrees`."""
+    in each metric; refuted where they are worse than some. Of a reduced budget as in `agrees`."""
     others = [second] if isinstance(second, Mapping) else list(second)
-    sample, rivals = aggregate(table, metric, first), [aggregate(table, metric, of) for of in others]
-    against = " and ".join(format_metric(metric, s) for s in rivals)
-    evidence = f"{metric_label(metric)} {format_metric(metric, sample)} against {against}"
+    outcomes, texts, seeds = [], [], []
+    for name in [metric] if isinstance(metric, str) else metric:
+        sample, rivals = aggregate(table, name, first), [aggregate(table, name, of) for of in others]
+        against = " and ".join(format_metric(name, s) for s in rivals)
+        texts.append(f"{metric_label(name)} {format_metric(name, sample)} against {against}")
+        found = [compare(sample, s, name) for s in rivals]
+        if all(s.n == 1 for s in (sample, *rivals)):
+            found = [BETTER if outcome == BETTER else WORSE for outcome in found]  # equal is not better
+        outcomes += found
+        seeds.append(least_seeds([sample, *rivals]))
+    evidence = "; ".join(texts)
     differences = [text for of in (first, *others) if (text := protocol_differences(table, of, protocol))]
     if differences:
         evidence += f"; run with {', '.join(dict.fromkeys(differences))}"
-    outcomes = [compare(sample, s, metric) for s in rivals]
-    if all(s.n == 1 for s in (sample, *rivals)):
-        outcomes = [BETTER if outcome == BETTER else WORSE for outcome in outcomes]  # equal is not better
-    verdict = rule_each(outcomes, evidence, least_seeds([sample, *rivals]))
+    verdict = rule_each(outcomes, evidence, min(seeds))
     return verdict.standing_on(REDUCED) if differences else verdict
+
+
+@check
+def times(table: DataFrame, metric: str, first: Of, second: Of, factor: float) -> Verdict:
+    """Reproduced where a metric of the first runs is at least so many times that of the second, refuted where not."""
+    a, b = aggregate(table, metric, first), aggregate(table, metric, second)
+    ratio = "" if math.isinf(a.mean) or math.isinf(b.mean) else f", {a.mean / b.mean:.3g} times"
+    evidence = f"{metric_label(metric)} {format_metric(metric, a)} against {format_metric(metric, b)}{ratio}"
+    noise = math.hypot(interval(a), factor * interval(b))
+    return rule_each([side(a.mean - factor * b.mean, noise)], evidence, least_seeds([a, b]))
+
+
+@check
+def alike(table: DataFrame, metric: str, first: Of, second: Of, pairs: Sequence[str]) -> Verdict:
+    """No difference: reproduced where the 95 % interval of the mean difference contains 0, refuted where it doesn't.
+
+    pairs: the columns that say which run of the first is compared with which of the second. A single pair decides
+    nothing.
+    """
+    a, b = (require(table, metric, of).set_index(list(pairs))[metric].astype(float) for of in (first, second))
+    differences = (a - b).dropna()
+    n = len(differences)
+    if n < 2:
+        raise MissingRunsError(f"{n} pairs of runs have the same {' and '.join(pairs)}: 2 are needed")
+    mean = Sample(float(differences.mean()), float(differences.std()), n)
+    noise = interval(mean)
+    unit, scale = (" points", 100) if metric.endswith(SHARES) else ("", 1)
+    evidence = (
+        f"{metric_label(metric)} differs by {scale * mean.mean:+.3g}{unit} in the mean over {n} pairs of runs "
+        f"(95 % interval {scale * (mean.mean - noise):+.3g} to {scale * (mean.mean + noise):+.3g})"
+    )
+    return decide(abs(mean.mean) <= noise, evidence)
 
 
 @check

@@ -27,9 +27,10 @@ def difference(row: Row, history: DataFrame, first: str, second: str) -> float:
     return float(row[first]) - float(row[second])
 
 
-def rises(row: Row, history: DataFrame, metric: str) -> float:
-    """In how many epochs a metric is higher than in the one before."""
-    return float((np.diff(history[metric]) > 0).sum())
+def rises(row: Row, history: DataFrame, metric: str, share: bool = False) -> float:
+    """In how many epochs a metric is higher than in the one before, or in which share of them."""
+    risen = np.diff(history[metric]) > 0
+    return float(risen.mean() if share else risen.sum())
 
 
 def jumps(row: Row, history: DataFrame, metric: str, last: int | None = None) -> float:
@@ -46,9 +47,23 @@ def end_share(row: Row, history: DataFrame, metric: str, share: float = 0.1) -> 
     return float((values[-1] - values[at]) / change) if change else math.nan
 
 
-MEASURES: dict[str, Callable[..., float]] = {
-    function.__name__: function for function in (epochs_to, difference, rises, jumps, end_share)
-}
+def share_above(row: Row, history: DataFrame, first: str, second: str, last: float = 1.0) -> float:
+    """In what share of the epochs, or of the last share of them, one metric is above another."""
+    above = (history[first] > history[second])[(history[[first, second]].notna()).all(axis=1)]
+    return float(above.tail(max(1, round(last * len(above)))).mean())
+
+
+def late_change(row: Row, history: DataFrame, metric: str, share: float = 0.2) -> float:
+    """By how much a metric's mean over the last share of the epochs differs from that over as many before; as a share
+    of its whole change since the first epoch."""
+    values = history[metric].to_numpy(float)
+    n = max(1, round(share * len(values)))
+    last, before = values[-n:].mean(), values[-2 * n : -n].mean()
+    return float((last - before) / (last - values[0])) if last != values[0] else 0.0
+
+
+FUNCTIONS = (epochs_to, difference, rises, jumps, end_share, share_above, late_change)
+MEASURES: dict[str, Callable[..., float]] = {function.__name__: function for function in FUNCTIONS}
 
 
 def measured(wanted: Mapping[str, Mapping[str, Mapping[str, Any]]], row: Row, history: DataFrame) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pandas import DataFrame
@@ -9,8 +10,11 @@ from pandas import DataFrame
 from dlcourse.reports.tables import read_confusion, read_history
 from dlcourse.studies import measures
 from dlcourse.studies.checks import check
-from dlcourse.studies.runs import Runs
-from dlcourse.studies.samples import Of, aggregate, format_metric, require
+from dlcourse.studies.images import roughness, spread
+from dlcourse.studies.items import weight_images
+from dlcourse.studies.rules import least_seeds, rule_each
+from dlcourse.studies.runs import Runs, load_initial_task, load_run
+from dlcourse.studies.samples import Of, aggregate, compare, format_metric, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
 
@@ -19,16 +23,17 @@ LATE = 10  # epochs over which the validation accuracy's jumping is measured
 
 
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """When half of the training set is right, how much the validation accuracy jumps late, what is confused most."""
-    return DataFrame(
-        {
-            "hash": hash_,
-            "epochs to half": epochs_to(run, 0.5),
-            "late sd": float(read_history(run)["val/accuracy"].tail(LATE).std()),
-            "confused": most_confused(run),
-        }
-        for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True)
-    )
+    """When half of the training set is right, how much the validation accuracy jumps late, what is confused most; how
+    rough and how local the first layer's weight images are before and after training (`studies.images`)."""
+    rows = []
+    for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True):
+        found: dict[str, Any] = {"hash": hash_, "epochs to half": epochs_to(run, 0.5), "confused": most_confused(run)}
+        found["late sd"] = float(read_history(run)["val/accuracy"].tail(LATE).std())
+        for when, task in (("before", load_initial_task(run)), ("after", load_run(run)[0])):
+            images = weight_images(task.net)
+            found |= {f"roughness/{when}": roughness(images), f"spread/{when}": spread(images)}
+        rows.append(found)
+    return DataFrame(rows)
 
 
 def epochs_to(run: Path, accuracy: float) -> float:
@@ -92,3 +97,16 @@ def hidden_overfit(
         f"{means['train']:.2f} and {means['val']:.2f} for an image; here training loss {format_metric('loss', train)}, "
         f"validation loss {format_metric('loss', val)}"
     )
+
+
+@check
+def local_patterns(table: DataFrame, of: Of) -> Verdict:
+    """Reproduced where training makes the weight images smoother and more local than the noise that they start from."""
+    outcomes, texts, seeds = [], [], []
+    for name, said in (("roughness", "difference of neighbouring weights (1 in white noise)"),
+                       ("spread", "share of an image that holds half of its squares")):  # fmt: skip
+        before, after = (aggregate(table, f"{name}/{when}", of) for when in ("before", "after"))
+        outcomes.append(-compare(after, before, f"{name}/after"))
+        texts.append(f"{said} {format_metric(name, before.mean)} before, {format_metric(name, after)} after")
+        seeds.append(least_seeds([before, after]))
+    return rule_each(outcomes, "; ".join(texts), min(seeds))

@@ -1,16 +1,20 @@
 """Question 5: an autoencoder with a code of 32 on NIST36, against PCA with as many numbers."""
 
+import numpy as np
 import torch
 from pandas import DataFrame
+from skimage.measure import label
 from torch import Tensor
 
 from dlcourse import plots
 from dlcourse.reports.page import Plot, Table
 from dlcourse.studies.checks import check
+from dlcourse.studies.images import sharpness
 from dlcourse.studies.items import by_labels, sample
 from dlcourse.studies.pca import PCA
+from dlcourse.studies.rules import least_seeds, rule_each, side
 from dlcourse.studies.runs import Runs, load_run, network_inputs
-from dlcourse.studies.samples import Of, aggregate, format_metric, metric_label
+from dlcourse.studies.samples import Of, aggregate, format_metric, interval, metric_label, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered
 
@@ -47,13 +51,33 @@ def reconstructions(study: Study, runs: Runs) -> Plot:
     return Plot("reconstructions", "Validation images and what comes back", figure)
 
 
+@torch.no_grad()
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """PCA's PSNR on the validation images, as it comes and cut to pixels from 0 to 1."""
+    """On the validation images PCA's PSNR, as it comes and cut to pixels from 0 to 1; of each network how sharp they
+    come back, and the PSNR of letters in one piece less that of broken ones, the mean over classes."""
     done = runs.done()
     _, data = load_run(done["run"].iloc[0])
-    x = network_inputs(data, "val")
+    x, y = network_inputs(data, "val"), data.splits["val"].y
     back = PCA(network_inputs(data, "train"), COMPONENTS).reconstruct(x)
-    return DataFrame({"hash": done["hash"], "pca/psnr": psnr(back, x), "pca/psnr clipped": psnr(back.clamp(0, 1), x)})
+    side = round(x[0].numel() ** 0.5)
+    images, broken = x.reshape(-1, side, side), pieces(x.reshape(-1, side, side)) > 1
+    both = [k for k in y.unique() if 0 < broken[y == k].sum() < (y == k).sum()]
+    rows = []
+    for hash_, run in zip(done["hash"], done["run"], strict=True):
+        own = load_run(run)[0](x).reshape(images.shape)
+        each = -10 * (own - images).square().flatten(1).mean(1).log10()
+        gaps = [float(each[(y == k) & ~broken].mean() - each[(y == k) & broken].mean()) for k in both]
+        pca = {"pca/psnr": psnr(back, x), "pca/psnr clipped": psnr(back.clamp(0, 1), x)}
+        found = {"sharpness": sharpness(own, images), "broken/psnr gap": float(np.mean(gaps)) if both else np.nan}
+        rows.append({"hash": hash_, **pca, **found, "broken": int(broken.sum())})
+    return DataFrame(rows)
+
+
+def pieces(images: Tensor) -> Tensor:
+    """How many connected pieces of ink letters [N, H, W] have; ink is what is farther from the border's grey."""
+    border = torch.cat([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1).median(1).values
+    ink = (images - border[:, None, None]).abs() > 0.5
+    return torch.tensor([int(label(one.numpy(), connectivity=2).max()) for one in ink])
 
 
 def psnr(back: Tensor, x: Tensor) -> float:
@@ -82,3 +106,17 @@ def against_pca(table: DataFrame, of: Of) -> Verdict:
         f"{said}: {format_metric('psnr', ours)} on the validation set, PCA-{COMPONENTS} "
         f"{format_metric('psnr', pca.mean)}"
     )
+
+
+@check
+def blurred(table: DataFrame, of: Of, sharp: float = 0.9) -> Verdict:
+    """Reproduced where what comes back has less of the originals' sharpness, and broken letters come back worse than
+    whole ones of the same class."""
+    sharpness_, gap = aggregate(table, "sharpness", of), aggregate(table, "broken/psnr gap", of)
+    number = int(require(table, "broken", of)["broken"].iloc[0])
+    outcomes = [side(sharp - sharpness_.mean, interval(sharpness_)), side(gap.mean, interval(gap))]
+    evidence = (
+        f"{format_metric('accuracy', sharpness_)} of the energy of neighbouring pixels' differences come back; "
+        f"{number} letters of more than one piece are {format_metric('psnr', gap)} worse than those in one piece"
+    )
+    return rule_each(outcomes, evidence, least_seeds([sharpness_, gap]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from dlcourse.data.module import DataModule
 from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.formats import format_mean, format_percent
 from dlcourse.reports.page import Plot
+from dlcourse.runs import read_config
 from dlcourse.studies.checks import check
-from dlcourse.studies.items import sample
+from dlcourse.studies.images import copied, roughness, sharpness
+from dlcourse.studies.items import sample, weight_images
 from dlcourse.studies.pca import PCA
+from dlcourse.studies.rules import least_seeds, rule_each, side
 from dlcourse.studies.runs import Runs, load_run, network_inputs
-from dlcourse.studies.samples import aggregate, aggregate_by, select
+from dlcourse.studies.samples import aggregate, aggregate_by, format_metric, interval, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import MissingRunsError, Verdict, answered, decide
+from dlcourse.training.loading import build_data
 
 CODERS = {"block": "autoencoder"}
 
@@ -36,18 +41,46 @@ def derive(table: DataFrame) -> DataFrame:
     return table.assign(units=widths.astype(str).str.extract(r"(\d+)$", expand=False).astype(int))
 
 
+@torch.no_grad()
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """The mean squared error of as many principal components as the code has numbers, of the same images."""
+    """Of each autoencoder: what as many principal components do on the same images, and what comes back of pictures.
+
+    PCA loss: the mean squared error. sharpness: of test images that come back. copied: the share of the variance that
+    comes back of the other five digits, and of uniform noise. roughness: of the weight images of the first layer.
+    """
     done = select(runs.done(), CODERS)
     if not len(done):
         return DataFrame(columns=["hash"])
     _, data = load_run(done["run"].iloc[0])
-    images, rows = {split: network_inputs(data, split) for split in SPLITS}, []
+    images, rows, pca_errors = {split: network_inputs(data, split) for split in SPLITS}, [], {}
+    others = other_digits(done["run"].iloc[0])
+    noise = torch.rand(1000, others[0].numel(), generator=torch.Generator().manual_seed(0)).reshape(
+        -1, *others.shape[1:]
+    )
     for units in done["units"].unique():
         pca = PCA(images["train"], units)
-        errors = {f"{split}/PCA loss": float((pca.reconstruct(x) - x).square().mean()) for split, x in images.items()}
-        rows += [{"hash": hash_} | errors for hash_ in done.loc[done["units"] == units, "hash"]]
+        pca_errors[units] = {
+            f"{split}/PCA loss": float((pca.reconstruct(x) - x).square().mean()) for split, x in images.items()
+        }
+    for _, row in done.iterrows():
+        task, x = load_run(row["run"])[0], images["test"]
+        weights = weight_images(task.net)
+        rows.append(
+            {"hash": row["hash"], **pca_errors[row["units"]]}
+            | {"sharpness": sharpness(*(v.reshape(-1, *weights.shape[1:]) for v in (task(x), x)))}
+            | {"copied/other digits": copied(task(others), others), "copied/noise": copied(task(noise), noise)}
+            | {"roughness": roughness(weights)}
+        )
     return DataFrame(rows)
+
+
+def other_digits(run: Path) -> Tensor:
+    """The training images of the digits that a run's data leave out, as its network would see them."""
+    plain = read_config(run)
+    plain["data"]["classes_kept"] = sorted(set(range(10)) - set(plain["data"]["classes_kept"]))
+    data = build_data(plain)
+    data.prepare()
+    return network_inputs(data, "train")
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -136,3 +169,19 @@ def against_pca(table: DataFrame) -> Verdict:
         f"{k}: {format_percent(code[k].mean)} ({format_percent(components[k].mean)})" for k in code if k in components
     ]
     return answered(f"{evidence}. Test accuracy on the codes in %: {', '.join(both)}" if both else evidence)
+
+
+@check
+def copies(table: DataFrame, least_units: int, share: float) -> Verdict:
+    """Reproduced where networks with so many units give back at least that share of the variance of any picture: of
+    digits that they were not trained on, and of noise. One that learned to draw digits gives back less of noise."""
+    samples, texts = [], []
+    for kind in ("other digits", "noise"):
+        found = aggregate_by(table, f"copied/{kind}", "units", CODERS, complete=True)
+        samples += [s for units, s in found.items() if units >= least_units]
+        each = ", ".join(f"{units}: {format_metric('accuracy', s)}" for units, s in found.items())
+        texts.append(f"{kind} {each}")
+    if not samples:
+        raise MissingRunsError(f"no finished autoencoder with {least_units} units or more")
+    evidence = f"share of the variance that comes back, by units: {'; '.join(texts)}"
+    return rule_each([side(s.mean - share, interval(s)) for s in samples], evidence, least_seeds(samples))

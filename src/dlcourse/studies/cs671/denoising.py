@@ -1,5 +1,9 @@
 """Question 3: denoising autoencoders; their errors from each share of noise, and how rough their weight images are."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from pandas import DataFrame
@@ -11,9 +15,11 @@ from dlcourse.reports.formats import format_mean
 from dlcourse.reports.page import Plot
 from dlcourse.studies.checks import check
 from dlcourse.studies.cs671.codes import first_known, one_of_each
+from dlcourse.studies.images import roughness, similarity
 from dlcourse.studies.items import weight_images
+from dlcourse.studies.rules import least_seeds, rule_each, side
 from dlcourse.studies.runs import Runs, load_run, network_inputs
-from dlcourse.studies.samples import Of, aggregate, select
+from dlcourse.studies.samples import Of, aggregate, format_metric, interval, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
 from dlcourse.tasks import Reconstruct
@@ -30,43 +36,33 @@ def derive(table: DataFrame) -> DataFrame:
     return table.assign(noise=share.map("{:.0%}".format).str.replace("%", " %") + clipped)
 
 
+@torch.no_grad()
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """For each autoencoder its test error from images with each share of noise, and how rough its weight images are."""
+    """For each autoencoder what comes back from test images with each share of noise, and how rough its weights are."""
     rows = []
     for _, row in select(runs.done(), CODERS).iterrows():
         task, data = load_run(row["run"])
         assert isinstance(task, Reconstruct)
-        x, images = network_inputs(data, "test"), weight_images(task.net)
-        ink = (network_inputs(data, "train").amax(0) > 0).numpy().reshape(images.shape[1:])
-        rows.append(
-            {"hash": row["hash"], "roughness": roughness(images), "roughness/inside": roughness(images, ink)}
-            | {
-                f"test/loss from {text}": noisy_error(task, x, p, bool(row["model.noise_clip"]))
-                for text, p in NOISES.items()
-            }
-        )
+        x, weights = network_inputs(data, "test"), weight_images(task.net)
+        ink = (network_inputs(data, "train").amax(0) > 0).numpy().reshape(weights.shape[1:])
+        found: dict[str, Any] = {"hash": row["hash"]}
+        found |= {"roughness": roughness(weights), "roughness/inside": roughness(weights, ink)}
+        for text, share in NOISES.items():
+            noisy = with_noise(x, share, bool(row["model.noise_clip"]))
+            back = task(noisy)
+            found[f"test/loss from {text}"] = float((back - x).square().mean())
+            images = [v.reshape(-1, *weights.shape[1:]) for v in (x, noisy, back)]
+            found[f"psnr from {text}"] = -10 * math.log10(float((back.clamp(0, 1) - x).square().mean()))
+            found[f"ssim from {text}"] = similarity(images[2], images[0])
+            found[f"ssim of {text}"] = similarity(images[1], images[0])
+        rows.append(found)
     return DataFrame(rows, columns=None if rows else ["hash"])
 
 
-@torch.no_grad()
-def noisy_error(task: Reconstruct, x: Tensor, noise: float, clip: bool) -> float:
-    """Mean squared error a pixel to the clean images, from images with so much noise (always the same)."""
+def with_noise(x: Tensor, noise: float, clip: bool) -> Tensor:
+    """Images with noise at so many of their pixels, always the same."""
     generator = torch.Generator().manual_seed(EVAL_NOISE_SEED)
-    noisy = add_noise(x, "gaussian", noise, clip=clip, generator=generator) if noise else x
-    return float((task(noisy) - x).square().mean())
-
-
-def roughness(images: plots.Array, inside: plots.Array | None = None) -> float:
-    """How much neighbouring pixels of w/‖w‖ differ: 1 as in white noise, near 0 where they are smooth; the units' mean.
-
-    images: [units, H, W]. inside: bool [H, W], the pixels that count. It is the mean squared difference of neighbours,
-    to the right and below, over twice the mean square of a pixel.
-    """
-    inside = np.ones(images.shape[1:], bool) if inside is None else inside
-    down, right = inside[1:] & inside[:-1], inside[:, 1:] & inside[:, :-1]
-    vertical, horizontal = np.diff(images, axis=1)[:, down], np.diff(images, axis=2)[:, right]
-    differences = np.concatenate([vertical, horizontal], axis=1)
-    return float(np.mean((differences**2).mean(1) / (2 * (images[:, inside] ** 2).mean(1))))
+    return add_noise(x, "gaussian", noise, clip=clip, generator=generator) if noise else x
 
 
 @torch.no_grad()
@@ -116,3 +112,19 @@ def denoises(table: DataFrame) -> Verdict:
 
 def format_list(values: "list[float] | plots.Array", digits: int) -> str:
     return ", ".join(format_mean(value, digits=digits) for value in values)
+
+
+@check
+def looks_similar(table: DataFrame, noises: Sequence[str], least: float) -> Verdict:
+    """Reproduced where what comes back from images with so much noise has at least that SSIM with the originals."""
+    samples, texts = [], []
+    for noise in noises:
+        of = {"block": "denoising", "noise": noise}
+        ssim, psnr, before = (aggregate(table, f"{name} {noise}", of) for name in ("ssim from", "psnr from", "ssim of"))
+        samples.append(ssim)
+        texts.append(
+            f"with {noise} SSIM {format_metric('ssim', ssim)} ({format_metric('ssim', before.mean)} before) and "
+            f"{format_metric('psnr', psnr.mean)}"
+        )
+    evidence = f"test images: {'; '.join(texts)}; similar is an SSIM of {least:g} or more"
+    return rule_each([side(s.mean - least, interval(s)) for s in samples], evidence, least_seeds(samples))

@@ -12,9 +12,11 @@ from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.formats import format_mean, format_percent
 from dlcourse.reports.page import Plot, Table
 from dlcourse.reports.tables import aggregate_over_seeds, read_history
-from dlcourse.studies.checks import Rows, check, pair_up, rule_all
+from dlcourse.studies.checks import check
+from dlcourse.studies.cs671.confusions import confusions
 from dlcourse.studies.cs671.stopping import patience_for, stop_epoch, waits
 from dlcourse.studies.items import sample
+from dlcourse.studies.rules import Rows, pair_up, rule_all
 from dlcourse.studies.runs import Runs
 from dlcourse.studies.samples import Of, aggregate, format_metric, metric_label, require, select
 from dlcourse.studies.study import Study
@@ -40,7 +42,7 @@ def derive(table: DataFrame) -> DataFrame:
 
 
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """For each run: where the rules stop, the patience for the published epochs, how often the loss rose."""
+    """For each run where the rules stop, the patience for the published epochs, how often the loss rose, confusions."""
     published, rows = study.published["accuracy"].set_index(NETWORK)["epochs"], []
     for _, row in runs.done().iterrows():
         losses = read_history(row["run"])["train/loss"].tolist()
@@ -52,8 +54,9 @@ def measure(study: Study, runs: Runs) -> DataFrame:
                 "patience/published": patience_for(losses, int(published.get((row["hidden"], row["optimizer"]), 1))),
                 "rises": int((np.diff(losses) > 0).sum()),
             }
+            | confusions(row["run"])
         )
-    return DataFrame(rows).set_index("hash").astype(float).reset_index()
+    return DataFrame(rows)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

@@ -81,3 +81,19 @@ def depends_on_start(table: DataFrame, first: str, second: str) -> Verdict:
     ]
     holds = max(spreads[first].values()) > 2 and max(spreads[second].values()) <= SPREAD
     return decide(holds, f"highest loss as a multiple of the lowest, over starts: {'; '.join(texts)}")
+
+
+@check
+def settles_on_test_only(table: DataFrame, block: str, functions: Sequence[str], still: float = 0.01) -> Verdict:
+    """Reproduced where on each function the test loss has stopped changing and the training loss has not.
+
+    It has stopped where the mean of the last fifth of the steps differs from that of the fifth before by less than
+    1 % of the whole change.
+    """
+    outcomes, texts = [], []
+    for function in functions:
+        row = require(table, "late change/test", {"block": block, "data.function": function}).iloc[0]
+        train, test = (float(row[f"late change/{split}"]) for split in ("train", "test"))
+        outcomes.append(abs(test) < still <= abs(train))
+        texts.append(f"{function}: train {100 * train:+.2f} %, test {100 * test:+.2f} %")
+    return decide(all(outcomes), f"change between the last two fifths, as a share of the whole: {'; '.join(texts)}")

@@ -9,15 +9,16 @@ from dlcourse.reports.page import Item, Plot, Table
 from dlcourse.reports.tables import read_history, read_steps
 from dlcourse.studies.checks import check
 from dlcourse.studies.items import sample
+from dlcourse.studies.rules import least_seeds, rule_each
 from dlcourse.studies.runs import Runs
-from dlcourse.studies.samples import aggregate, format_metric, require, select
+from dlcourse.studies.samples import aggregate, compare, format_metric, require, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import MissingRunsError, Verdict, answered, decide
 
 PASS = 31  # steps of a pass over the 4,005 examples of two digits
 SETTLED = 2 * PASS  # steps after which the accuracy moves by spikes rather than by learning
 RELIABLY = 0.9  # of the draws
-FIXED, SHUFFLED = "unshuffled", "shuffled"
+FIXED, ONCE, SHUFFLED = "unshuffled", "once", "shuffled"
 FRAMES = {"loss": (0.0, 0.2), "accuracy": (0.93, 0.99)}  # that the assignment asks for
 
 
@@ -60,7 +61,7 @@ def stops(study: Study, runs: Runs) -> list[Item]:
             {
                 "order": study.label(block),
                 "stops in pass": format_mean(at.mean(), at.std(), 1) if len(at) > 1 else str(at.iloc[0]),
-                "published": published[block],
+                "published": published.get(block),
                 "earliest": at.min(),
                 "latest": at.max(),
                 "validation loss": format_metric("loss", sample(group, "val/loss")),
@@ -163,3 +164,16 @@ def spikes(table: DataFrame) -> Verdict:
         f"others; the largest spike is {format_percent(fixed['spike/accuracy'])} points in fixed order, "
         f"{format_percent(shuffled.mean, shuffled.sd)} (at most {format_percent(largest)}) shuffled"
     )
+
+
+@check
+def order_changes(table: DataFrame) -> Verdict:
+    """Whether it is the change of the order that makes the curve smoother: reproduced where a random order that stays
+    has larger spikes than one that is drawn anew in each pass, refuted where it has smaller ones."""
+    fixed = require(table, "spike/accuracy", {"block": FIXED})["spike/accuracy"].iloc[0]
+    once, anew = (aggregate(table, "spike/accuracy", {"block": b}, complete=True) for b in (ONCE, SHUFFLED))
+    evidence = (
+        f"largest spike in points: {format_percent(fixed)} in the files' order, {format_percent(once.mean, once.sd)} "
+        f"in a random one that stays, {format_percent(anew.mean, anew.sd)} in one drawn anew in each pass"
+    )
+    return rule_each([compare(once, anew, "accuracy")], evidence, least_seeds([once, anew]))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from dlcourse.reports.page import Table
 from dlcourse.studies.checks import check
+from dlcourse.studies.items import sample
 from dlcourse.studies.pca import PCA
 from dlcourse.studies.runs import Runs, load_run, network_inputs
-from dlcourse.studies.samples import aggregate, format_metric, require, select
+from dlcourse.studies.samples import format_metric, metric_label, require, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
 
@@ -84,17 +85,17 @@ def taken_for(y: Tensor, seen: Tensor, classes: Sequence[str]) -> str:
 
 def codes_of_two(study: Study, runs: Runs) -> Table:
     """A row an encoder: means over seeds."""
-    columns = ["test/mse", KNN, "recognised/accuracy", "silhouette", "near zero", "dead"]
+    columns = ["test/mse", KNN, "recognised/accuracy", "silhouette", "near zero"]
     rows = []
     for block in CODERS:
-        part = select(runs.table, {"block": block})
-        if len(part) and all(column in part and part[column].notna().any() for column in columns):
-            figures = {metric: format_metric(metric, aggregate(part, metric)) for metric in columns}
-            rows.append({"encoder": study.label(block), **figures})
+        part = select(runs.done(), {"block": block})
+        figures = {metric_label(metric): format_metric(metric, sample(part, metric)) for metric in columns}
+        units = ", ".join(f"{n:.0f}" for n in part["dead"].dropna()) if "dead" in part else ""
+        rows.append({"encoder": study.label(block), **figures, "dead units": units, "runs": len(part)})
     note = (
         "Test mse: of the reconstructed test images. Neighbours: the accuracy of nearest neighbours by the code. "
         "Recognised: the share of reconstructions that the judge takes for the right digit. Silhouette: of the codes "
-        "by digit. Near zero: numbers within a tenth of their deviation around 0. Dead: units with one value for all."
+        "by digit. Near zero: numbers within a tenth of their deviation around 0. Dead: units with one value for all images, run by run."
     )
     return Table("Codes of two numbers", DataFrame(rows), note)
 

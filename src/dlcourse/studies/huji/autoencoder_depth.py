@@ -95,7 +95,8 @@ def codes_of_two(study: Study, runs: Runs) -> Table:
     note = (
         "Test mse: of the reconstructed test images. Neighbours: the accuracy of nearest neighbours by the code. "
         "Recognised: the share of reconstructions that the judge takes for the right digit. Silhouette: of the codes "
-        "by digit. Near zero: numbers within a tenth of their deviation around 0. Dead: units with one value for all images, run by run."
+        "by digit. Near zero: numbers within a tenth of their deviation around 0. Dead: units with one value for all "
+        "images, run by run."
     )
     return Table("Codes of two numbers", DataFrame(rows), note)
 

@@ -81,27 +81,6 @@ def test_the_run_directory(train: Train) -> None:
     assert all(float(best[k]) == v for k, v in result["metrics"].items() if not k.startswith("test/"))
 
 
-def test_tensorboard_has_curves_figures_and_one_row_of_hparams(train: Train) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    run = train("model=linear", "trainer.max_epochs=3", "logger=tensorboard")
-    scalars: dict[str, int] = {}
-    images: set[str] = set()
-    sessions = 0
-    for file in run.glob("events.out.tfevents.*"):
-        events = EventAccumulator(str(file))
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            scalars[tag] = scalars.get(tag, 0) + len(events.Scalars(tag))
-        images |= set(events.Tags()["images"])
-        sessions += "_hparams_/session_start_info" in events.summary_metadata
-    assert scalars["train/loss"] == scalars["val/accuracy"] == 3
-    assert scalars["best/val/accuracy"] == 1
-    assert "hp_metric" not in scalars
-    assert {"learning_curves", "confusion_matrix", "weights"} <= images
-    assert sessions == 1
-
-
 def test_evaluate_gives_the_same_figures_from_the_directory_alone(train: Train) -> None:
     run = train(*QUICK, "trainer.max_epochs=3")
     recorded = runs.read_result(run)["metrics"]

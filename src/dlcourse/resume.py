@@ -1,7 +1,8 @@
 """python -m dlcourse.resume run=DIR [trainer.max_epochs=N] [plugins=[MODULE]]
 
 Goes on after the last whole epoch of a run that was interrupted or failed, in its own directory; the end is the one
-that the run would have had. A run that is done goes on when trainer.max_epochs is raised.
+that the run would have had. A run that is done goes on when trainer.max_epochs is raised, and one that
+trainer.max_time stopped for as long again.
 """
 
 import logging
@@ -38,7 +39,7 @@ def go_on(run: Path, given: dict[str, str]) -> float | None:
                 f"trainer.max_epochs={epochs}: the run's learning rates were planned for {plain['schedule']['T_max']}"
             )
         plain["trainer"]["max_epochs"] = int(epochs)
-    if result["status"] == "done" and not raised:
+    if result["status"] == "done" and not raised and "stopped" not in result:
         log.info("run %s is done, after %s epochs: nothing to resume", given["run"], result["epochs"])
         return result["score"]
     runs.checkpoint_path(run, runs.LAST)

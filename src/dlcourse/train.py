@@ -1,4 +1,5 @@
-"""`python -m dlcourse.train [GROUP=OPTION] [KEY=VALUE]`: train one run, with -m a sweep, with study=NAME a study."""
+"""`python -m dlcourse.train [GROUP=OPTION] [KEY=VALUE]`: train one run, with -m a sweep, with study=NAME a study;
+with --summary only print the network's layers."""
 
 import logging
 import os
@@ -19,7 +20,7 @@ from dlcourse.config import plugins, search
 from dlcourse.config.schema import check
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
-from dlcourse.launch.compose import resolve
+from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.jobs import Failure, check_engines, run_hydra
 from dlcourse.launch.overrides import check_overrides, named_plugins, sweep_values
 
@@ -65,6 +66,7 @@ def job(cfg: DictConfig) -> float | Failure | None:
 
 def main(argv: list[str]) -> None:
     """Check the command line first, in well under a second, then hand over to Hydra."""
+    summary, argv = "--summary" in argv, [word for word in argv if word != "--summary"]
     given = get_args_parser().parse_intermixed_args(argv)
     sys.argv[1:] = [word for word in argv if word not in given.overrides] + given.overrides  # Hydra wants options first
     search.use_folder(given.config_dir)
@@ -72,6 +74,9 @@ def main(argv: list[str]) -> None:
     studied = not given.help and any(override.startswith("study=") for override in given.overrides)
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     check_engines(given.overrides, several=studied or sweep)
+    if summary:
+        summarise(given.overrides, single=not (studied or sweep))
+        return
     if studied:
         study(given.overrides)
         return
@@ -95,6 +100,17 @@ def main(argv: list[str]) -> None:
     if failed:
         print(f"error: failed runs: {len(failed)}; see train.log in the directory of each", file=sys.stderr)
         sys.exit(min(failure.code for failure in failed))
+
+
+def summarise(overrides: list[str], single: bool) -> None:
+    """Print the table of a network's layers, instead of training it."""
+    if not single:
+        raise InputError("--summary is of one network: without -m and study=")
+    check_overrides(overrides, sweep=False)
+    plain = resolve(compose_config(overrides))
+    from dlcourse.training.layers import describe
+
+    print(describe(plain))
 
 
 def study(arguments: list[str]) -> None:

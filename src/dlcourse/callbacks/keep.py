@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Keep(Checkpoint):
     """After each epoch: a row of metrics.csv; the best weights so far; a checkpoint to go on from.
 
-    `on_nan=stop` ends training after the first epoch whose loss was no finite number.
+    `on_nan=stop` ends training after the first epoch whose loss was no finite number, `max_time` (days:hours:minutes:
+    seconds, from each start) before an epoch that would take longer than is left, if it takes as long as the longest.
 
     best.ckpt has the weights of the epoch with the best `monitor` (of equal ones the lowest loss), or with
     `selection=last` those of the last epoch, and what rebuilds the task; last.ckpt has everything that resuming needs.
@@ -41,22 +42,26 @@ class Keep(Checkpoint):
     SHARE = 0.05
 
     def __init__(
-        self, run: Path, monitor: str, selection: str = "best", log_steps: bool = False, on_nan: str | None = None
-    ) -> None:
+        self, run: Path, monitor: str, selection: str = "best", log_steps: bool = False, on_nan: str | None = None,
+        max_time: str | None = None,
+    ) -> None:  # fmt: skip
         self.run, self.monitor, self.mode = run, monitor, mode_of(monitor)
         self.selection, self.log_steps, self.on_nan = selection, log_steps, on_nan
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
         self.diverged: dict[str, float] | None = None  # the first epoch and step whose loss was no finite number
         self._best_weights: dict[str, Tensor] | None = None
-        self._began = time.monotonic()
+        self._began = self._started = time.monotonic()
         self._saved = self._cost = 0.0
+        self.max_time, self.out_of_time = seconds(max_time) if max_time else math.inf, False
+        self._epoch_began = self._longest = 0.0
         self._stopped_at: int | None = None  # max_epochs of a run that has stopped before it
 
     # --- before training ---
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._began = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
+        self._started = self._epoch_began = time.monotonic()
+        self._began = self._started - (self.rows[-1]["seconds"] if self.rows else 0.0)
 
     def continue_from(self, checkpoint: dict[str, Any]) -> None:
         """Take up the rows of a checkpoint, in metrics.csv too; later ones are of epochs that are trained anew."""
@@ -121,9 +126,16 @@ class Keep(Checkpoint):
             self._best_weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
         self._stopped_at = trainer.max_epochs if trainer.should_stop else None
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not last and trainer.strategy.broadcast(self._is_short_of_time()):
+            self.out_of_time = trainer.should_stop = last = True
         due = last or time.monotonic() - self._saved > self._cost / self.SHARE
         if trainer.strategy.broadcast(due):  # saving is a meeting point of all processes, whose clocks differ
             self._save(trainer, pl_module)
+
+    def _is_short_of_time(self) -> bool:
+        now = time.monotonic()
+        self._longest, self._epoch_began = max(self._longest, now - self._epoch_began), now
+        return now - self._started + self._longest > self.max_time
 
     def _passes(self, trainer: L.Trainer) -> dict[str, float]:
         """How often the training examples were seen, where an epoch is not one pass over them."""
@@ -177,6 +189,12 @@ class Keep(Checkpoint):
         }
         write_checkpoint(weights, self.run / BEST)
         self._best_weights = None
+
+
+def seconds(duration: str) -> int:
+    """Of `days:hours:minutes:seconds`."""
+    days, hours, minutes, rest = map(int, duration.split(":"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:

@@ -20,17 +20,19 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 # Keys that say where or how comfortably a run runs, not what it computes.
-NOT_HASHED = ("name", "plugins", "logger", "trainer.progress", "trainer.figures", "trainer.accelerator",
-              "trainer.stepping", "data.workers", "data.memory_limit", "data.device", "data.epochs", "data.of",
-              "model.cache_features")  # fmt: skip
+NOT_HASHED = ("name", "plugins", "logger", "trainer.progress", "trainer.figures", "trainer.images",
+              "trainer.accelerator", "trainer.stepping", "data.workers", "data.memory_limit", "data.device",
+              "data.epochs", "data.of", "model.cache_features")  # fmt: skip
 
 
 def hashed_values(plain: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config, in one line each, that say what a run computes."""
+    values = flatten(plain)
+    skipped = (*NOT_HASHED, "optimizer.lr" if values.get("tune.lr") else "tune")  # a rate is found or given
     return {
         key: value
-        for key, value in flatten(plain).items()
-        if value is not None and not any(key == skip or key.startswith(skip + ".") for skip in NOT_HASHED)
+        for key, value in values.items()
+        if value is not None and not any(key == skip or key.startswith(skip + ".") for skip in skipped)
     }  # without what is null: a new key that is off by default leaves finished runs what they are
 
 

@@ -1,6 +1,7 @@
 """What each value of a config may be."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,10 @@ CLASSES: Rule = (
     "a list of two or more different classes",
 )
 PER_CLASS = _list_of(WHOLE, "a list of three whole numbers: train, val and test examples of each class", 3, 3)
+DURATION: Rule = (
+    (lambda v: isinstance(v, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v) is not None),
+    "days:hours:minutes:seconds, as 00:01:30:00",
+)
 SPLITS: Rule = (
     (lambda v: isinstance(v, list) and "test" in v and len(set(v)) == len(v) and set(v) <= {"train", "val", "test"}),
     "a list of splits with test among them, as [train, val, test]",
@@ -67,6 +72,8 @@ RULES: dict[str, Rule] = {
         "name": NAME,
         "seed": SEED,
         "plugins": MODULES,
+        "logger.use": _list_of(TEXT, "a list of the loggers below it, as [tensorboard,csv]", least=0),
+        "tune.lr": _one_of(None, True, False),
         "data.name data.reader data.encoder model.name model.monitor model.weights trainer.strategy": TEXT,
         "model._target_ optimizer._target_ schedule._target_ stopping._target_ logger._target_": TEXT,
         "data.root data.of": _or(NULL, TEXT),
@@ -116,13 +123,15 @@ RULES: dict[str, Rule] = {
         "trainer.selection": _one_of("best", "last"),
         "trainer.stepping": _one_of("auto", "lightning"),
         "trainer.on_nan": _one_of(None, "stop"),
+        "trainer.max_time": _or(NULL, DURATION),
+        "trainer.images": _list_of(WHOLE, "a list of epochs, as [1,10]", least=0),
         "trainer.deterministic": _one_of(None, True, False),
         "trainer.evaluate": SPLITS,
     }.items()
     for key in keys.split()
 }
-TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger")
-SINCE = ("trainer.stepping", "trainer.on_nan", "trainer.deterministic")  # older runs have no such keys
+TOP = ("seed", "name", "plugins", "data", "model", "optimizer", "schedule", "stopping", "trainer", "logger", "tune")
+SINCE = tuple(f"trainer.{key}" for key in ("stepping", "on_nan", "deterministic", "max_time", "images"))  # newer keys
 REQUIRED = (
     "seed", "name", "data.name", "data.shape", "data.classes", "data.batch_size", "model.name", "model._target_",
     "model.monitor", "model.net._target_", "optimizer._target_", "optimizer.lr",
@@ -139,7 +148,7 @@ def check(plain: dict[str, Any]) -> None:
     for key in OPTIONAL:
         if not isinstance(plain.get(key), dict):
             raise InputError(f"{key} must be a group of keys, got {_shown(plain.get(key))}")
-        if plain[key] and f"{key}._target_" not in values:
+        if plain[key] and f"{key}._target_" not in values and f"{key}.use" not in values:
             raise InputError(f"{key}._target_ is missing: {key}={or_list(groups()[key])} gives it")
     for key in REQUIRED:
         if key not in values:

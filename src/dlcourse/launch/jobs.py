@@ -16,7 +16,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from dlcourse.config import plugins, search
-from dlcourse.core.errors import InputError
+from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.launch import resolvers  # noqa: F401  a process that unpickles a job needs them to read its config
 
 ENGINES = {  # choices that need an extra: its name, and the package that it brings
@@ -36,6 +36,27 @@ def check_engines(overrides: Sequence[str], several: bool) -> None:
         extra, package = ENGINES.get(override, ("", ""))
         if extra and not is_installed(package):
             raise InputError(f"{override} is not installed: pip install 'dlcourse[{extra}]'")
+
+
+LOGGERS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # those that need an extra, which has the package's name
+
+
+def loggers_in_use(plain: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the loggers of a config are to be built of, by where it says so: none, one, or those that logger.use names.
+
+    Raises InputError for one that isn't there, or not installed.
+    """
+    group = plain["logger"]
+    chosen = {f"logger.{name}": group.get(name) for name in group.get("use", ())}
+    chosen |= {"logger": group} if "_target_" in group else {}
+    for key, spec in chosen.items():
+        if not isinstance(spec, dict):
+            name, known = key.partition(".")[2], [name for name in group if name != "use"]
+            raise InputError(f"logger.use: there is no {name}{did_you_mean(name, known)} (there is {or_list(known)})")
+        extra = LOGGERS.get(str(spec.get("_target_")).rsplit(".", 1)[-1])
+        if extra and not is_installed(extra):
+            raise InputError(f"logger={extra} is not installed: pip install 'dlcourse[{extra}]'")
+    return chosen
 
 
 def is_installed(package: str) -> bool:

@@ -16,6 +16,7 @@ from dlcourse.config.schema import OPTIONAL, RULES, TOP, check
 from dlcourse.config.search import groups
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.launch.compose import compose_config, resolve
+from dlcourse.launch.jobs import loggers_in_use
 
 
 def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> None:
@@ -39,7 +40,9 @@ def check_overrides(arguments: list[str], sweep: bool, values: bool = True) -> N
     if not sweep:
         cfg = _compose(arguments)
         if values:
-            check(resolve(cfg))
+            plain = resolve(cfg)
+            check(plain)
+            loggers_in_use(plain)
 
 
 def sweep_values(arguments: list[str]) -> dict[str, Any]:

@@ -108,6 +108,19 @@ def superimposed(
     return fig
 
 
+def range_test(rates: Array, losses: Array, chosen: float) -> Figure:
+    """The smoothed loss of a learning-rate range test, whose each step has a higher rate; the chosen rate is marked."""
+    fig, ax = style.panel(6.0, 3.5)
+    ax.set_xscale("log")
+    ax.plot(rates, losses, color=COLOURS[0], linewidth=1.5)
+    low, before = losses.min(), losses[: losses.argmin() + 1].max()
+    ax.set_ylim(low - 0.08 * (before - low), before + 0.35 * (before - low))  # not what it rises to when it diverges
+    style.style_axes(ax, "", "learning rate of the step", "loss, smoothed", grid=True)
+    style.mark_x(ax, chosen, f"steepest: {chosen:g}", float(np.sqrt(rates[0] * rates[-1])), COLOURS[1], 0.9)
+    style.heading(fig, "Learning-rate range test")
+    return fig
+
+
 def mark_end(ax: Axes, x: Array, y: Array, colour: str) -> None:
     """A cross at a curve's last finite number: from there on it is none."""
     last = np.flatnonzero(np.isfinite(y))[-1]

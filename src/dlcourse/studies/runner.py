@@ -21,6 +21,7 @@ from dlcourse.studies.report import check_functions, table_of_runs, write_report
 from dlcourse.studies.runs import Runs, run_status
 from dlcourse.studies.study import Job, Planned, Study, expand_block, load_study, narrow, override_words
 from dlcourse.training.fit import complete
+from dlcourse.training.loggers import add_text
 from dlcourse.training.summary import quote_path
 
 
@@ -42,7 +43,9 @@ def run_study(
         planned[block] = entries
         numbered = [(f"[{block} {i}/{len(entries)}] {job}", job, run) for i, (job, run) in enumerate(entries, 1)]
         missing = [entry for entry in numbered if not is_whole(entry[2], entry[1].hash)]
-        for line, outcome in train_by(launcher, missing) if launcher else train_in_turn(missing):
+        trained_runs = train_by(launcher, missing) if launcher else train_in_turn(missing)
+        for (_, _, run), (line, outcome) in zip(missing, trained_runs, strict=True):
+            add_text(run, "claims", claims_text(study))
             print(f"{line}\n" * bool(launcher) + f"    {outcome}", flush=True)
             outcomes.append(outcome)
     table = table_of_runs(study, planned)
@@ -51,6 +54,12 @@ def run_study(
     where = write_report(study, Runs(table, folder), overrides, quick, command)
     print(f"report: {quote_path(where / 'report.html')}")
     return failed
+
+
+def claims_text(study: Study) -> str:
+    """What a study's runs are for, as Markdown."""
+    claims = [f"- {claim.text}" + f" ({claim.where})" * bool(claim.where) for claim in study.claims]
+    return "\n".join([f"**{study.title}** ({study.name})", "", *claims])
 
 
 def plan_runs(

@@ -78,9 +78,9 @@ class Classify(Task):
             metric.update(*record)
         return metrics
 
-    def confusion(self) -> Tensor:
-        """Of the last test: how many examples of each class (rows) were taken for each (columns); int64 [K, K]."""
-        predicted, y = self.tested
+    def confusion(self, split: str = "test") -> Tensor:
+        """How many examples of each class (rows) were last taken for each (columns), in test or val; int64 [K, K]."""
+        predicted, y = self.tested if split == "test" else self.validated
         return multiclass_confusion_matrix(predicted, y, num_classes=self.classes)
 
     def probabilities(self, x: Tensor) -> Tensor:

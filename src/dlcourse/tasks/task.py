@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -72,6 +73,7 @@ class Task(L.LightningModule):
         self.measured: dict[str, float] = {}  # what this epoch has given so far
         self.step_losses: list[float] = []  # the loss of each of its training steps
         self.tested: tuple[Tensor, ...] = ()  # the records of the last test, joined
+        self.validated: tuple[Tensor, ...] = ()  # and of the last validation
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_current_fx_name":  # Lightning sets it 40 times a step, and a Module's way to set things is slow
@@ -150,6 +152,8 @@ class Task(L.LightningModule):
             metric.reset()
         if stage == "test":
             self.tested = joined
+        elif stage == "val":
+            self.validated = joined
 
     def _publish(self, metrics: dict[str, Tensor]) -> None:
         """What `self.log_dict` does; while training at a tenth of its price: that of a small network's whole epoch."""
@@ -159,7 +163,9 @@ class Task(L.LightningModule):
         self.trainer.callback_metrics.update(metrics)
         self.trainer.logged_metrics.update(metrics)
         for logger in self.trainer.loggers:
-            scalars = {name: value.item() for name, value in metrics.items()} | {"epoch": self.current_epoch}
+            scalars = {name: value.item() for name, value in metrics.items()}
+            if not isinstance(logger, TensorBoardLogger):  # its first card would be a flight of stairs
+                scalars["epoch"] = self.current_epoch
             logger.log_metrics(scalars, self.trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_train_epoch_start(self) -> None:

@@ -1,21 +1,19 @@
-"""The figures of a finished run: on disk and in TensorBoard."""
+"""The figures of a finished run: on disk and in its loggers."""
 
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
-from torch import Tensor, nn
 
 from dlcourse import plots
 from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
-from dlcourse.tasks import Classify, Reconstruct, Task
+from dlcourse.tasks import Classify, Task
+from dlcourse.training.loggers import log_figure
+from dlcourse.training.shown import confident_mistakes, first_layer_images, reconstructed
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ def draw(
     data: DataModule,
     rows: Sequence[dict[str, float]],
     best_epoch: int | None = None,
-    logger: Any = None,
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Figures of a task that has just been tested: learning curves, first-layer weights, and what it has to show.
 
@@ -58,8 +56,7 @@ def draw(
             plots.save(figure, folder / f"{name}.png")
         except (InputError, OSError) as error:
             log.warning("figure %s: %s", name, error)
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, int(rows[-1]["step"]) if rows else 0, close=False)
+        log_figure(loggers, name, figure, folder / f"{name}.png", int(rows[-1]["step"]) if rows else 0)
 
 
 def _curves(rows: Sequence[dict[str, float]], best_epoch: int | None) -> Figure | None:
@@ -69,16 +66,8 @@ def _curves(rows: Sequence[dict[str, float]], best_epoch: int | None) -> Figure 
 
 
 def _weights(task: Task, data: DataModule) -> Figure | None:
-    """The first layer's weights, where they can be looked at as images."""
-    layer = getattr(task.net, "first_layer", None)
-    if not isinstance(layer, nn.Linear | nn.Conv2d):
-        return None
-    weights = layer.weight.detach().float().cpu()
-    if isinstance(layer, nn.Linear):
-        if len(data.shape) != 3 or math.prod(data.shape) != weights.shape[1]:
-            return None
-        weights = weights.reshape(-1, *data.shape)
-    return plots.weight_images(weights.numpy(), limit=64) if weights.shape[1] in (1, 3) else None
+    weights = first_layer_images(task, data)
+    return None if weights is None else plots.weight_images(weights, limit=64)
 
 
 def _confusion(task: Task, data: DataModule) -> Figure | None:
@@ -87,44 +76,15 @@ def _confusion(task: Task, data: DataModule) -> Figure | None:
     return plots.confusion_matrix(task.confusion().cpu().numpy(), data.classes, "Confusion matrix, test set")
 
 
-@torch.no_grad()
 def _mistakes(task: Task, data: DataModule) -> Figure | None:
     """The most confident ones of (at most) 2,000 mistakes."""
-    if not isinstance(task, Classify):
+    found = confident_mistakes(task, data, "test", among=2000, most=24)
+    if found is None:
         return None
-    predicted, y = task.tested
-    all_wrong = (predicted != y).nonzero().squeeze(1)
-    if not len(all_wrong):
-        return None
-    test, wrong = data.splits["test"], all_wrong[:2000]
-
-    def probability(index: Tensor) -> Tensor:
-        x, _ = test.__getitems__(index)
-        return task.probabilities(data.transform(x.to(task.device))).max(1).values
-
-    likely = torch.cat([probability(part) for part in wrong.split(data.eval_batch_size)])
-    top = likely.argsort(descending=True, stable=True)[:24]
-    chosen = wrong[top]
-    pictures, _ = data.stored["test"].__getitems__(chosen)  # of codes, what they are the codes of
-    if pictures.dim() != 4:
-        return None
-    images, true, said, sure = (t.cpu().numpy() for t in (pictures, y[chosen], predicted[chosen], likely[top]))
-    subtitle = f"{len(all_wrong):,} of {len(y):,} test images wrong"
-    return plots.misclassified(images, true, said, sure, data.classes, subtitle=subtitle)
+    subtitle = f"{found.wrong:,} of {found.of:,} test images wrong"
+    return plots.misclassified(*found[:4], data.classes, subtitle=subtitle)
 
 
-@torch.no_grad()
 def _reconstructions(task: Task, data: DataModule) -> Figure | None:
-    """One test image of each of the first ten classes, as it is and as it comes back."""
-    if not isinstance(task, Reconstruct):
-        return None
-    test = data.splits["test"]
-    first = [int((test.y == k).nonzero()[0]) for k in range(min(10, len(data.classes))) if (test.y == k).any()]
-    x = data.transform(test.__getitems__(torch.tensor(first))[0].to(task.device))
-    rows = {"original": x}
-    if task.noise:
-        rows["noisy"] = task.with_noise(x, 0)
-        rows["denoised"] = task(rows["noisy"])
-    rows["reconstructed"] = task(x)
-    arrays = {name: np.clip(images.float().cpu().numpy(), 0, 1) for name, images in rows.items()}
-    return plots.reconstructions(arrays, [data.classes[int(test.y[i])] for i in first])
+    found = reconstructed(task, data, "test")
+    return None if found is None else plots.reconstructions(*found)

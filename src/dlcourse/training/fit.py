@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from dlcourse import runs
@@ -27,9 +26,12 @@ from dlcourse.training import population
 from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
 from dlcourse.training.loading import epochs_done, load_state, load_weights, read_checkpoint
+from dlcourse.training.loggers import close_loggers, log_outcome, open_loggers
 from dlcourse.training.setup import assemble, quiet
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
-from dlcourse.training.summary import announce, facts, flatten_hparams, how_to_resume, quote_path, report, summarise
+from dlcourse.training.summary import announce, chosen_values, facts, how_to_resume, quote_path, report, summarise
+from dlcourse.training.tuning import find_lr
+from dlcourse.training.watching import Watch, show_codes
 
 if TYPE_CHECKING:
     from dlcourse.training.search import Prune
@@ -107,9 +109,13 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         "config_hash": config_hash(plain),
         "command": command,
     }
+    result |= {key: previous[key] for key in ("tuned", "loggers") if key in previous}
     keep: Keep | None = None
+    trainer: L.Trainer | None = None
     garbage.begin()
     try:
+        if plain.get("tune", {}).get("lr") and not resume:
+            plain, result["tuned"] = find_lr(plain, run)
         task, data, trainer, keep = assemble(plain, run, resume)
         keep.diverged = previous.get("diverged")
         weights = previous.get("weights") if resume else load_weights(task, plain)
@@ -124,6 +130,7 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         result |= about
         if main_process():
             announce(result)
+            result |= {"loggers": opened} if (opened := open_loggers(plain, trainer.loggers, resume)) else {}
             runs.write_config(run, plain)
             runs.write_result(run, result)
         last = runs.checkpoint_path(run, runs.LAST) if resume else None
@@ -134,9 +141,13 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         result["stepping"] = choose_stepping(trainer, task, data, plain["trainer"].get("stepping", "auto"))
         if prune is not None:
             trainer.callbacks.insert(0, prune)  # type: ignore[attr-defined]
+        if trainer.loggers:
+            trainer.callbacks.append(Watch(plain["trainer"].get("images", ()), plain, command))  # type: ignore[attr-defined]
         trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
         if prune is not None and prune.epoch:
             result["pruned"] = prune.epoch
+        if keep.out_of_time:
+            result["stopped"] = f"trainer.max_time={plain['trainer']['max_time']} after epoch {len(keep.rows)}"
         if trainer.world_size > 1:  # testing is for one process: each example once, and the same figures again
             torch.distributed.destroy_process_group()
             if not main_process():
@@ -152,12 +163,12 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         if plain["trainer"]["figures"]:
             from dlcourse.training.figures import draw  # here, because matplotlib takes a second to import
 
-            draw(run, task, data, keep.rows, result["best_epoch"], trainer.logger)
+            draw(run, task, data, keep.rows, result["best_epoch"], trainer.loggers)
+        if plain["trainer"].get("images"):
+            show_codes(trainer.loggers, task, data, result["steps"])
         result["status"] = "done"
-        if isinstance(trainer.logger, TensorBoardLogger):
-            best = {f"best/{k}": v for k, v in result["metrics"].items() if not k.startswith("train/")}
-            trainer.logger.log_hyperparams(flatten_hparams(plain), best)
-        (run / "hparams.yaml").unlink(missing_ok=True)  # the logger's, an empty one
+        final = {k: v for k, v in result["metrics"].items() if k in final_metrics(result["monitor"])}
+        log_outcome(trainer.loggers, *chosen_values(plain, command), final, result["steps"])
     except BaseException as error:
         if is_interrupt(error):
             result["status"] = "interrupted"
@@ -174,6 +185,9 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         if keep is not None:
             summarise(result, keep)
         result["seconds"] = round(previous.get("seconds", 0.0) + time.monotonic() - began, 2)
+        if trainer is not None:
+            close_loggers(trainer.loggers, result["status"] == "done")
+            (run / "hparams.yaml").unlink(missing_ok=True)  # TensorBoard's logger writes what config.yaml has
         for part in run.glob("*.part"):  # half written when an error came
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -186,6 +200,12 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         report(result, run)
     score = result["score"]
     return None if score is None else float(score)
+
+
+def final_metrics(monitor: str) -> list[str]:
+    """Those that runs are compared by: what was monitored, of validation and test, and the test's loss."""
+    name = monitor.split("/", 1)[1]
+    return [f"val/{name}", f"test/{name}", "test/loss"]
 
 
 def choose_stepping(trainer: L.Trainer, task: Task, data: DataModule, wanted: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -22,9 +21,11 @@ from dlcourse.data.module import DataModule
 from dlcourse.runs import main_process
 from dlcourse.tasks import Reconstruct, Task
 from dlcourse.training.loading import build_data, build_task, read_checkpoint
+from dlcourse.training.loggers import build_loggers
 
 # keys of `trainer` that are not arguments of Lightning's
-OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps", "stepping", "on_nan")
+OURS = ("matmul_precision", "progress", "figures", "selection", "evaluate", "log_steps", "stepping", "on_nan",
+        "max_time", "images")  # fmt: skip
 
 
 def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Task, DataModule, L.Trainer, Keep]:
@@ -39,7 +40,8 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     check_monitor(task, plain)
     task.configure_optimizers()  # only to find out whether it can
     settings = plain["trainer"]
-    keep = Keep(run, task.monitor, settings["selection"], settings["log_steps"], settings.get("on_nan"))
+    keep = Keep(run, task.monitor, settings["selection"], settings["log_steps"], settings.get("on_nan"),
+                settings.get("max_time"))  # fmt: skip
     if resume:
         keep.continue_from(read_checkpoint(runs.checkpoint_path(run, runs.LAST), mmap=True))
     callbacks: list[L.Callback] = [keep, Reseed(seed)]
@@ -48,10 +50,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         callbacks.append(Progress())
     if plain["stopping"]:
         callbacks.append(build(plain["stopping"], L.Callback, "stopping"))
-    logger: Logger | bool = False
-    if plain["logger"]:
-        where = {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False}
-        logger = build(plain["logger"], Logger, "logger", **where)  # type: ignore[type-abstract]
+    loggers = build_loggers(plain, run, runs.read_result(run).get("loggers", {}) if resume else {}, keep.rows)
     check_devices(plain["trainer"])
     try:
         trainer = L.Trainer(
@@ -59,7 +58,7 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
             default_root_dir=run,
             callbacks=callbacks,
             plugins=[WholeCheckpoints()],
-            logger=logger,
+            logger=loggers or False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,

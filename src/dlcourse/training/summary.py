@@ -9,10 +9,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from omegaconf import OmegaConf
 
 from dlcourse import runs
 from dlcourse.callbacks import Keep
-from dlcourse.config.identity import flatten
+from dlcourse.config.identity import flatten, hashed_values
+from dlcourse.config.schema import OPTIONAL
+from dlcourse.config.search import find_config
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Task
 
@@ -89,14 +92,34 @@ def report(result: dict[str, Any], run: Path) -> None:
     log.info("test: %s", "  ".join(f"{k} {v:.4f}" if abs(v) < 1e4 else f"{k} {v:.4g}" for k, v in tested.items()))
     if result["data"]["source"] != "real":
         log.warning(stand_in_line(result))
+    if "stopped" in result:
+        log.info("stopped by %s%s", result["stopped"], how_to_resume(run))
     log.info("run: %s", quote_path(run))
     if any(run.glob("events.out.tfevents.*")):
         log.info("tensorboard --logdir %s", quote_path(run))
 
 
-def flatten_hparams(plain: dict[str, Any]) -> dict[str, Any]:
-    """The config as TensorBoard's HPARAMS tab takes it: flat, numbers and texts."""
-    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flatten(plain).items()}
+USUAL = ("data.name", "model.name", "optimizer._target_", "optimizer.lr", "data.batch_size", "trainer.max_epochs",
+         "seed")  # fmt: skip
+
+
+def chosen_values(plain: dict[str, Any], command: str) -> tuple[dict[str, Any], set[str]]:
+    """What was chosen for a run, for a table of runs: the usual keys, and those that its command and experiment set.
+
+    The second value names those that the command set.
+    """
+    counted = {*hashed_values(plain), "optimizer.lr", "experiment", *OPTIONAL} - {"logger"}
+    words = [word.partition("=") for word in shlex.split(command) if not word.startswith(("-", "~"))]
+    typed = {key.lstrip("+"): value for key, equals, value in words if equals}
+    keys = [*USUAL, *typed]
+    if "experiment" in typed:
+        preset = OmegaConf.to_container(OmegaConf.load(find_config("experiment", typed["experiment"])))
+        keys += flatten(dict(preset))  # type: ignore[arg-type]
+    values = typed | flatten(plain)
+    found = {key.removesuffix(".name"): values[key] for key in keys if key in counted}
+    found["optimizer"] = str(found.pop("optimizer._target_")).rsplit(".", 1)[-1]
+    shown = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in found.items() if v is not None}
+    return shown, set(typed)
 
 
 def device_name(trainer: L.Trainer) -> str:

@@ -107,5 +107,5 @@ def test_a_server_that_refuses_is_one_sentence(
     needs("mlflow")
     (tmp_path / "file").write_text("in the way")
     plain = config("data.source=stand-in", *QUICK, "logger=mlflow", f"+logger.tracking_uri=file:{tmp_path / 'file'}")
-    with pytest.raises(InputError, match="logger: no run can be begun there .*Not a directory"):
+    with pytest.raises(InputError, match=r"logger: no run can be begun there .*Not a directory"):
         fit.train(plain, tmp_path / "run")

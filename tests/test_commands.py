@@ -101,17 +101,21 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     assert "can't be written" in mistake(evaluate.main, f"run={run}", f"out={out}/below/a/file")
 
 
-def test_predict(run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     predict.main([f"run={run}", f"images={photo}"])
     assert capsys.readouterr().out.splitlines()[1].startswith(str(photo))
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photo.read_bytes()[:60])
     assert str(damaged) in mistake(predict.main, f"run={run}", f"images={damaged}")
     assert "no file is called that" in mistake(predict.main, f"run={run}", f"images={tmp_path / '*.gif'}")
-    assert "no file is called that" in mistake(predict.main, f"run={run}", f"images={tmp_path}")
+    assert str(damaged) in mistake(predict.main, f"run={run}", f"images={tmp_path}")
     assert "invert=maybe" in mistake(predict.main, f"run={run}", f"images={photo}", "invert=maybe")
     assert "can't be written" in mistake(predict.main, f"run={run}", f"images={photo}", f"out={tmp_path}/no/where.csv")
-    assert "can't be written" in mistake(predict.main, f"run={run}", f"images={photo}", f"out={tmp_path}")
+    (tmp_path / "is.csv").mkdir()
+    assert "can't be written" in mistake(predict.main, f"run={run}", f"images={photo}", f"out={tmp_path}/is.csv")
     assert not list(tmp_path.glob("*.part"))
 
 

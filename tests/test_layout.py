@@ -20,7 +20,7 @@ FLOORS = (
     ("tasks", "theory", "launch"),
     ("callbacks", "reports"),
     ("training",),
-    ("reading",),
+    ("reading", "deploy"),
     ("studies",),
 )
 FLOOR = {package: i for i, packages in enumerate(FLOORS) for package in packages}

@@ -209,6 +209,10 @@ class DataModule(L.LightningDataModule):
         x = x.mul_(scale)
         return x if self._offset is None else x.add_(self._offset)
 
+    def seen(self, x: Tensor) -> Tensor:
+        """What the network sees of images as they are stored: encoded, where the data are codes, and `transform`ed."""
+        return self.transform(x if self.encoder is None else self.encoder(x))
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, Chunk) or all(part.device == device for part in batch):
             return batch  # Lightning's own way to find that out takes longer

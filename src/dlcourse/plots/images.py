@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dlcourse.plots.style import CENTRED, COLOURS, GREY, HALO, INK, NORMAL, SIGNED, SMALL, Array, heading, panel
+
+HEAT = colormaps["inferno"]
 
 
 def weight_images(
@@ -69,25 +72,31 @@ def image_grid(
     columns: int | None = None,
     title: str = "",
     subtitle: str = "",
+    largest: float = 1.1,
+    width: float = 6.6,
+    colours: Sequence[str] | None = None,
 ) -> Figure:
-    """Images in a grid, row by row, with a caption above each where there are captions."""
+    """Images in a grid, row by row, with a caption above each where there are captions, in its colour of `colours`.
+
+    largest, width: of an image and of a row, in inches.
+    """
     pictures = as_images(images)
     if captions is not None and len(captions) != len(pictures):
         raise ValueError(f"{len(captions)} captions for {len(pictures)} images")
     columns = columns or min(max(len(pictures), 1), 8 if pictures.shape[1] <= 64 else 6)
     lines = max((c.count("\n") + 1 for c in captions), default=1) if captions else 0
-    cell = min(6.6 / columns, 1.1)  # inches
-    height, width = pictures.shape[1:3]
-    room = round(lines * 0.15 / cell * width)  # pixels above an image for its caption
+    cell = min(width / columns, largest)  # inches
+    high, wide = pictures.shape[1:3]
+    room = round(lines * 0.15 / cell * wide)  # pixels above an image for its caption
     sheet, corners = mosaic(pictures, columns, fill=1.0, above=room)
     ratio = sheet.shape[0] / sheet.shape[1]
-    wide = cell * min(columns, max(len(pictures), 1))
-    fig, ax = panel(max(wide, 2.6) + 0.2, wide * ratio + (0.55 if title else 0.1))
-    draw_sheet(ax, sheet, height)
-    for caption, (top, left) in zip(captions or [], corners, strict=False):
-        at = (left + width / 2 - 0.5, top - 0.5 - 0.02 * height)
-        size = SMALL if columns <= 6 else 7
-        ax.text(*at, caption, ha="center", va="bottom", fontsize=size, color=INK, linespacing=1.1)
+    row = cell * min(columns, max(len(pictures), 1))
+    fig, ax = panel(max(row, 2.6) + 0.2, row * ratio + (0.55 if title else 0.1))
+    draw_sheet(ax, sheet, high)
+    for i, (caption, (top, left)) in enumerate(zip(captions or [], corners, strict=False)):
+        at = (left + wide / 2 - 0.5, top - 0.5 - 0.02 * high)
+        look: dict[str, Any] = {"fontsize": SMALL if columns <= 6 else 7, "color": colours[i] if colours else INK}
+        ax.text(*at, caption, ha="center", va="bottom", linespacing=1.1, **look)
     heading(fig, title, subtitle)
     return fig
 
@@ -168,6 +177,62 @@ def misclassified(
         title=title,
         subtitle=f"true → predicted; {subtitle}",
     )
+
+
+def contact_sheet(
+    images: Array,
+    names: Sequence[str],
+    classes: Sequence[str],
+    probabilities: Sequence[float],
+    title: str = "",
+    subtitle: str = "",
+    sure: float = 0.7,
+) -> Figure:
+    """Images [n, ...], above each its file's name, its class and how sure that is; in orange where it isn't."""
+    columns = min(max(len(images), 1), 10 if len(images) > 24 else 6)
+    captions, colours = said_of(names, classes, probabilities, 17 if columns > 6 else 20, sure)
+    unsure = sum(p < sure for p in probabilities)
+    parts = [subtitle, f"orange: {unsure} less than {100 * sure:.0f} % sure" if unsure else ""]
+    size: dict[str, float] = {"largest": 1.3, "width": 9.6 if columns > 6 else 7.8}
+    return image_grid(images, captions, columns, title, "; ".join(filter(None, parts)), colours=colours, **size)
+
+
+def explanations(
+    images: Array,
+    maps: Array,
+    names: Sequence[str],
+    classes: Sequence[str],
+    probabilities: Sequence[float],
+    title: str = "",
+    subtitle: str = "",
+    sure: float = 0.7,
+) -> Figure:
+    """Images [n, ...] in pairs: as they are, and in grey with maps [n, H, W] from 0 to 1 over them in colour."""
+    pictures = as_images(images)
+    pictures = pictures if pictures.ndim == 4 else pictures[..., None].repeat(3, -1)
+    share = 0.75 * np.asarray(maps, np.float64)[..., None]
+    grey = 0.25 + 0.6 * pictures.mean(-1, keepdims=True)  # neither black nor white: the colour is to be seen on both
+    over = (1 - share) * grey + share * HEAT(maps)[..., :3]
+    gap = np.ones((*pictures.shape[:2], max(round(pictures.shape[2] / 30), 1), 3))
+    pairs = np.concatenate([pictures, gap, over], 2).transpose(0, 3, 1, 2)
+    captions, colours = said_of(names, classes, probabilities, 30, sure)
+    columns = min(max(len(pairs), 1), 4)
+    return image_grid(pairs, captions, columns, title, subtitle, largest=2.3, width=9.2, colours=colours)
+
+
+def said_of(
+    names: Sequence[str], classes: Sequence[str], probabilities: Sequence[float], room: int, sure: float
+) -> tuple[list[str], list[str]]:
+    """A caption of two lines for each picture, of `room` letters each, and its colour."""
+    captions = []
+    for name, said, p in zip(names, classes, probabilities, strict=True):
+        captions.append(f"{shortened(name, room)}\n{shortened(said, room - 6)}, {100 * p:.0f} %")
+    return captions, [INK if p >= sure else COLOURS[1] for p in probabilities]
+
+
+def shortened(text: str, room: int) -> str:
+    """A text without its middle where it has more letters than there is room for."""
+    return text if len(text) <= room else f"{text[: room // 2 - 1]}…{text[-(room - room // 2) :]}"
 
 
 def letter_boxes(

@@ -20,9 +20,12 @@ from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, did_you_mean, first_line
 from dlcourse.core.files import csv_text, write_text
 from dlcourse.core.files import write_bytes as write_bytes
+from dlcourse.runs import hub
 
 CONFIG, RESULT, METRICS, STEPS = "config.yaml", "result.json", "metrics.csv", "steps.csv"
 BEST, LAST = "best.ckpt", "last.ckpt"
+WEIGHTS = "model.safetensors"  # of a run that was exported, in place of best.ckpt
+EXPORTED = (CONFIG, RESULT, METRICS, WEIGHTS, "confusion.csv", "README.md")  # what is fetched of one on the hub
 LOCK = ".lock"  # whose process is at work on the run: runs/lock.py
 STATES = ("running", "done", "failed", "interrupted")
 # The keys of result.json that people script against, and what each may hold; more may be there.
@@ -116,10 +119,12 @@ def length(result: dict[str, Any]) -> str:
 
 
 def find_run(path: str | Path) -> Path:
-    """The run that a directory is, or, of a sweep's directory, the best of its runs.
+    """The run that a directory is, or, of a sweep's directory, the best of its runs; of hub:USER/NAME what was pushed.
 
     Raises InputError where there is no run, or where a sweep's runs can't be ranked.
     """
+    if str(path).startswith(hub.PREFIX):
+        path = hub.fetch(str(path).removeprefix(hub.PREFIX), EXPORTED)
     top = Path(path).expanduser()
     if not top.is_dir():
         hint = f"; its run is run={top.parent}" if top.is_file() and (top.parent / RESULT).is_file() else ""
@@ -178,12 +183,14 @@ class MissingCheckpointError(InputError):
 
 
 def checkpoint_path(run: Path, name: str = BEST) -> Path:
+    """The file of a run's checkpoint; of one that was exported that of its best weights alone."""
+    if name == BEST and not (run / BEST).is_file() and (run / WEIGHTS).is_file():
+        return run / WEIGHTS
     if not (run / name).is_file():
         result = read_result(run)
-        why = f"it ended ({result['status']}) before the first was written"
-        raise MissingCheckpointError(
-            f"run={run} has no {name}: {'it was collected without' if 'collected' in result else why}"
-        )
+        without = next((word for word in ("collected", "exported") if word in result), None)
+        why = f"it was {without} without" if without else f"it ended ({result['status']}) before the first was written"
+        raise MissingCheckpointError(f"run={run} has no {name}: {why}")
     return run / name
 
 

@@ -85,7 +85,11 @@ class Classify(Task):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""
-        logits = self(x).float()
+        return self.as_probabilities(self(x))
+
+    def as_probabilities(self, logits: Tensor) -> Tensor:
+        """What the net gives, [B, outputs], as probabilities [B, classes]."""
+        logits = logits.float()
         if self.binary:
             p = torch.sigmoid(logits)
             return torch.cat([1 - p, p], dim=1)

@@ -49,7 +49,7 @@ def find_encoder(plain: dict[str, Any], run: Path | None, opened: Opened) -> Enc
 def trained(run: Path, task: Task, data: DataModule, device: torch.device) -> Encoder:
     """The code of a run's autoencoder, or what the last layer of its network sees."""
     plain, result = runs.read_config(run), runs.read_result(run)
-    net = task.net.to(device).eval()
+    net = task.net.to(device).eval().requires_grad_(False)
     code = net.encode if isinstance(net, Autoencoder) else partial(last_inputs, net)
     dtype, shape = next(net.parameters()).dtype, result["data"]["stored_shape"]
 
@@ -77,7 +77,7 @@ def imagenet(name: str, resize: int | None, device: torch.device) -> Encoder:
     assert path is not None
     net = Pretrained(name, classes=1)
     net.load_backbone(read_weights(path))
-    net.to(device).eval()
+    net.to(device).eval().requires_grad_(False)
     images = DataModule("images", normalize="imagenet", resize=resize)
 
     def function(x: Tensor) -> Tensor:

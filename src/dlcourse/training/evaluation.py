@@ -1,6 +1,5 @@
-"""The network of a run, tested again or asked about images."""
+"""The network of a run, tested again or as a function of images."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,11 @@ from dlcourse import runs
 from dlcourse.config.schema import check
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.module import DataModule
-from dlcourse.data.photos import decode_each, look_at, notes_on, refuse_bad
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.encoders import keep_features
 from dlcourse.training.loading import build_data, load_task
 from dlcourse.training.setup import quiet
 from dlcourse.training.summary import data_facts
-
-log = logging.getLogger(__name__)
 
 
 def evaluate(plain: dict[str, Any], task: Task, data: DataModule, split: str) -> dict[str, float]:
@@ -54,34 +50,12 @@ def evaluate_run(run: Path, plain: dict[str, Any], split: str) -> tuple[dict[str
     return evaluate(plain, task, data, split), data_facts(data)
 
 
-def predict_images(
-    run: Path, plain: dict[str, Any], result: dict[str, Any], files: list[Path], invert: bool = False
-) -> list[list[Any]]:
-    """For each image file: its name, the likeliest class, its probability, and the five likeliest with theirs."""
-    recorded = result["data"]
-    classify, batch_size = classifier(run, plain, result)
-    classes = recorded["classes"]
-    channels, side = recorded["stored_shape"][0], recorded["stored_shape"][-1]
-    limits = recorded.get("value_range")
-    look = look_at(files)
-    errors = list(look.errors)
-    for note in notes_on([look], limits):
-        log.warning("%s", note)
-    rows: list[list[Any]] = []
-    for i in range(0, len(files), batch_size):
-        batch = files[i : i + batch_size]
-        pixels, _, bad = decode_each(batch, side, channels, limits)
-        errors += bad
-        if errors:
-            continue  # only to find all that are bad
-        x = torch.from_numpy(pixels)
-        p, k = classify(255 - x if invert else x).sort(descending=True, stable=True)
-        for file, probabilities, numbers in zip(batch, p[:, :5].tolist(), k[:, :5].tolist(), strict=True):
-            named = [(classes[n], round(q, 6)) for n, q in zip(numbers, probabilities, strict=True)]
-            rows.append([str(file), *named[0], *(value for pair in named for value in pair)])
-    different = {error.path: error for error in errors}
-    refuse_bad(list(different.values()), len(files), "replace them with intact copies, or give others")
-    return rows
+def load_classifier(run: Path, plain: dict[str, Any], result: dict[str, Any]) -> tuple[Classify, DataModule]:
+    """A run's task with its best weights, and its data, not read. Raises InputError for one that is no classifier."""
+    task, data = load_task(run), build_data(plain, result["data"], run)
+    if not isinstance(task, Classify):
+        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+    return task, data
 
 
 def classifier(
@@ -89,12 +63,10 @@ def classifier(
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
     """A run as a function of images, uint8 [N, C, H, W] as its data are stored, to probabilities [N, classes]; and how
     many images it takes at a time."""
-    task, data = load_task(run), build_data(plain, result["data"], run)
-    if not isinstance(task, Classify):
-        raise InputError(f"run={run} is a {type(task).__name__.lower()} run: only a classifier predicts classes")
+    task, data = load_classifier(run, plain, result)
 
     @torch.inference_mode()
     def probabilities(x: torch.Tensor) -> torch.Tensor:
-        return task.probabilities(data.transform(x if data.encoder is None else data.encoder(x)))
+        return task.probabilities(data.seen(x))
 
     return probabilities, data.eval_batch_size

@@ -1,5 +1,6 @@
 """A task and its data from a config, or from a run's directory with its best weights."""
 
+import json
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -55,9 +56,12 @@ def load_weights(task: Task, plain: dict[str, Any]) -> dict[str, Any] | None:
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """A checkpoint's content; reading it can't run code. Raises InputError for a file that is none."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        exported = path.suffix == ".safetensors"
+        saved = read_exported(path) if exported else torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         assert isinstance(saved, dict)
         assert {"state_dict", "hyper_parameters", "epoch"} <= saved.keys()
+    except InputError:
+        raise
     except Exception as error:
         reason = str(error).split(chr(10))[0] or "it has no state_dict"
         if isinstance(error, UnpicklingError):  # torch would advise to load it all the same
@@ -67,6 +71,17 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
             )
         raise InputError(f"{path} is damaged or no checkpoint of a run: {reason}") from None
     return saved
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint out of a file of safetensors, whose metadata rebuild the task."""
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise InputError(f"{path} needs safetensors: pip install 'dlcourse[export]'") from None
+    with safe_open(path, "pt") as file:
+        saved = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+        return saved | {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
 
 
 def load_task(run: Path) -> Task:

@@ -31,7 +31,18 @@ COMMANDS = sorted(
         if "$" not in c and "--config-dir" not in c
     }
 )
-ELSEWHERE = ("run", "format", "split", "study", "budget", "out", "page", "truth", "turn", "context")  # keys of other commands
+ELSEWHERE = (
+    "run",
+    "format",
+    "split",
+    "study",
+    "budget",
+    "out",
+    "page",
+    "truth",
+    "turn",
+    "context",
+)  # keys of other commands
 OVERRIDES = sorted({word for code in re.findall(r"`([^`\n]+)`", README) for word in code.split()
                     if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*=[^=]+", word)
                     and word.split("=")[0] not in ELSEWHERE})  # fmt: skip

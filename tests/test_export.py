@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -216,6 +217,23 @@ def test_the_model_card_is_one_for_the_hub(cnn: Path, fitted: Callable[..., Path
     assert measured["accuracy"] == runs.read_result(run)["metrics"]["test/accuracy"]
     assert card.data.pipeline_tag == "image-classification"
     assert "Stand-in data, not mnist" in text
+
+
+def test_what_the_hub_is_asked(cnn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no network here: in place of the client one that refuses arguments which the real one does not take."""
+    hub = pytest.importorskip("huggingface_hub")
+    client = create_autospec(hub.HfApi, instance=True)
+    monkeypatch.setattr(hub, "HfApi", lambda: client)
+    monkeypatch.delenv("DLCOURSE_OFFLINE")
+    export.main([f"run={cnn}", "format=safetensors", f"to={tmp_path}/a", "hub=some/one"])
+    client.create_repo.assert_called_once_with("some/one", private=True, exist_ok=True)
+    assert client.upload_folder.call_args.kwargs["folder_path"] == tmp_path / "a"
+    client.snapshot_download.return_value = str(tmp_path / "a")
+    assert runs.find_run("hub:some/one") == tmp_path / "a"
+    client.snapshot_download.side_effect = ConnectionError("no route.\nmore")
+    with pytest.raises(InputError, match=r"hub:some/one can't be had \(no route\): a network is needed") as raised:
+        runs.find_run("hub:some/one")
+    assert "\n" not in str(raised.value)
 
 
 def test_weights_from_elsewhere_name_no_class_but_ours(cnn: Path, tmp_path: Path) -> None:

@@ -57,5 +57,5 @@ def ask(name: str, what: Callable[[Any], str]) -> str:
     try:
         return what(HfApi())
     except Exception as error:  # no network, no such repository, no permission: errors of three libraries
-        login = "`hf auth login` is needed to write and for what is private"
-        raise InputError(f"hub:{name} can't be had ({first_line(error).rstrip('.')}): {login}") from error
+        needed = "a network is needed and, to write and for what is private, `hf auth login`"
+        raise InputError(f"hub:{name} can't be had ({first_line(error).rstrip('.')}): {needed}") from error

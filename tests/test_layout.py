@@ -20,8 +20,8 @@ FLOORS = (
     ("tasks", "theory", "launch"),
     ("callbacks", "reports"),
     ("training",),
-    ("reading", "deploy"),
-    ("studies",),
+    ("reading",),
+    ("studies", "deploy"),
 )
 FLOOR = {package: i for i, packages in enumerate(FLOORS) for package in packages}
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": ("run=DIR images=PLACE", "classes of images, as csv and on a sheet; explain=true"),
     "export": ("run=DIR format=onnx", "the network for use elsewhere: one file, or the hub"),
     "read": ("run=DIR page=FILE", "the text on a photographed page"),
+    "demo": ("run=DIR", "a page to draw in and to drop photos on"),
     "report": ("DIR...", "tables and figures of any runs: html, md, csv"),
     "data": ("list | fetch NAME | verify NAME", "which data sets are there, and where from"),
     "studies": ("list | publish DIR", "the studies of the reports' claims"),

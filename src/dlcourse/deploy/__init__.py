@@ -1,4 +1,5 @@
-"""A run's network taken away: as a program that needs nothing of ours, or as a folder that is a run elsewhere."""
+"""A run's network outside of training: as a program that needs nothing of ours, as a folder that is a run elsewhere, and
+to play with."""
 
 from dlcourse.deploy.export import export_run
 from dlcourse.deploy.formats import FORMATS

@@ -17,13 +17,15 @@ FINE = 4  # letters are shaped at so many times their size
 class Form:
     """What letters look like to a network, in pixels: an image's side, the longer side of a letter in it, and the
     thickness of its strokes. dark: dark on light. slender: for each class how much higher than wide its letters are,
-    as log(height / width): mean and standard deviation."""
+    as log(height / width): mean and standard deviation. centre: the row and column where their ink's centre of mass
+    lies, of letters that are centred by it, as MNIST's; None where each stands in the middle."""
 
     side: int
     extent: float
     thickness: float
     dark: bool
     slender: Sequence[tuple[float, float]]
+    centre: Sequence[float] | None = None
 
 
 def measure(images: Array, labels: Array, classes: int) -> Form:
@@ -42,7 +44,17 @@ def measure(images: Array, labels: Array, classes: int) -> Form:
         thickness=float(np.median([thickness(s) for s in strokes])),
         dark=dark,
         slender=[(float(v.mean()), float(v.std())) if len(v) > 1 else (0.0, math.inf) for v in of_class],
+        centre=common_centre(strokes),
     )
+
+
+def common_centre(strokes: Array) -> list[float] | None:
+    """Where the centres of mass of strokes, bool [N, H, W], lie; None where they differ nearly as much as the middles
+    of their boxes."""
+    masses = np.array([ndimage.center_of_mass(s) for s in strokes])
+    middles = np.array([[(n[0] + n[-1]) / 2 for n in map(np.flatnonzero, (s.any(1), s.any(0)))] for s in strokes])
+    common = 2 * masses.std(0).sum() < middles.std(0).sum()
+    return [float(v) for v in masses.mean(0)] if common else None
 
 
 def thickness(strokes: Array) -> float:
@@ -76,6 +88,9 @@ def fit(darkness: Array, form: Form) -> Array:
         shaped |= (middle <= FINE * form.thickness / 3) & strokes
     framed = shaped[room : room + FINE * form.side, room : room + FINE * form.side]
     fine = framed.reshape(form.side, FINE, form.side, FINE).mean((1, 3))
+    if form.centre:
+        shift = np.rint(np.array(form.centre) - ndimage.center_of_mass(fine)).astype(int)
+        fine = ndimage.shift(fine, shift, order=0)
     ink = np.rint(255 * fine).astype(np.uint8)
     return 255 - ink if form.dark else ink
 

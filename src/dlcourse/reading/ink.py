@@ -31,30 +31,32 @@ class Ink:
 
 
 def load(path: Path) -> tuple[Array, float]:
-    """A photo in grey, float32 [H, W] from 0 to 1, upright as its camera says, its longer side SIDE at most; and how
-    many of the photo's own pixels one of these is wide.
-
-    Raises InputError for what is no picture.
-    """
+    """A photo's file as `to_page` gives it. Raises InputError for what is no picture."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith(("I", "F")):  # 16 bits or floats: Pillow would cut them off at 255
-                values = deep_values(upright).astype(np.float32)
-                span = float(np.ptp(values)) or 1.0
-                upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
-            elif upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-                drawn = np.asarray(upright.convert("L"))[np.asarray(upright.getchannel("A")) > 127]
-                paper = "black" if drawn.size and drawn.mean() > 127 else "white"  # white ink isn't for white paper
-                upright = Image.alpha_composite(Image.new("RGBA", upright.size, paper), upright)
-            grey = upright.convert("L")
+            return to_page(image)
     except FileNotFoundError:
         raise InputError(f"page={path}: there is no such file") from None
     except Exception as error:  # Pillow's decoders raise nearly anything
         raise InputError(f"page={path} can't be read as a picture: {first_line(error)}") from None
+
+
+def to_page(image: Image.Image, side: int = SIDE) -> tuple[Array, float]:
+    """A photo in grey, float32 [H, W] from 0 to 1, upright as its camera says, its longer side `side` at most; and how
+    many of the photo's own pixels one of these is wide."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):  # 16 bits or floats: Pillow would cut them off at 255
+        values = deep_values(upright).astype(np.float32)
+        span = float(np.ptp(values)) or 1.0
+        upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
+    elif upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        drawn = np.asarray(upright.convert("L"))[np.asarray(upright.getchannel("A")) > 127]
+        paper = "black" if drawn.size and drawn.mean() > 127 else "white"  # white ink isn't for white paper
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, paper), upright)
+    grey = upright.convert("L")
     full = max(grey.size)
-    grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    grey.thumbnail((side, side), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / 255, full / max(grey.size)
 
 

@@ -68,7 +68,7 @@ def load_form(run: Path) -> Form:
             f"run={run} was trained on other data than there are here ({recorded['provenance']}): they are needed "
             f"once, to measure the letters' size and strokes; or bring the run's {FORM} from where it has read a page"
         )
-    x, y = data.splits["train"].all()
+    x, y = data.stored["train"].all()
     some = torch.arange(0, len(x), max(1, len(x) // MEASURED))
     form = measure(x[some, 0].numpy(), y[some].numpy(), len(data.classes))
     runs.write_text(path, json.dumps(asdict(form), indent=2) + "\n")

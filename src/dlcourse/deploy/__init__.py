@@ -1,5 +1,4 @@
-"""A run's network outside of training: as a program that needs nothing of ours, as a folder that is a run elsewhere, and
-to play with."""
+"""A run's network outside of training: a program that needs nothing of ours, a run elsewhere, a page to play with."""
 
 from dlcourse.deploy.export import export_run
 from dlcourse.deploy.formats import FORMATS

@@ -64,11 +64,16 @@ class Finding(NamedTuple):
     where: str
     verdict: Verdict
     check: str = ""  # the name of the function that decided
+    item: Item | None = None  # of the page, where its figures are
 
     @property
     def stands_on(self) -> str:
         """What the verdict stands on, in words."""
-        return "" if self.verdict.kind == "not run" else ", ".join(self.verdict.basis) or "published data"
+        return ", ".join(self.bases)
+
+    @property
+    def bases(self) -> Sequence[str]:
+        return () if self.verdict.kind == "not run" else self.verdict.basis or ("published data",)
 
 
 @dataclass

@@ -6,7 +6,8 @@ Markdown is what its doc says is Markdown; everything else is plain text, and is
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pandas import DataFrame
 
 from dlcourse import plots, runs
 from dlcourse.reports.formats import to_grid
-from dlcourse.reports.page import CSV, HTML, MD, SIGNS, VERDICTS, Finding, Page, Plot, Text
+from dlcourse.reports.page import CSV, HTML, MD, SIGNS, VERDICTS, Finding, Item, Page, Plot, Text
 
 SVG_LIMIT = 60_000  # bytes: above it, an image in report.html is the smaller one of PNG and SVG
 
@@ -114,7 +115,21 @@ def render_html(page: Page, images: Mapping[str, bytes]) -> str:
         text = base64.b64encode(svg if vector else png).decode()
         return f"data:image/{'svg+xml' if vector else 'png'};base64,{text}"
 
-    functions: tuple[Callable[..., Any], ...] = (to_html, inline_html, to_grid, source, label_verdict)
+    def alternative(plot: Plot) -> str:
+        shown = plots.describe(plot.figure)
+        return f"{plot.title}: {shown}" if shown and shown not in plot.title else plot.title
+
+    def anchor(item: Item) -> str:
+        return f"item-{next(i for i, other in enumerate(page.items) if other is item) + 1}"
+
+    def options(values: Iterable[str]) -> list[tuple[str, int]]:
+        """What may be chosen among rows, each with how many there are; nothing where all are alike."""
+        counts = Counter(values)
+        return list(counts.items()) if len(counts) > 1 else []
+
+    functions: tuple[Callable[..., Any], ...] = (
+        to_html, inline_html, to_grid, source, label_verdict, alternative, anchor, options,
+    )  # fmt: skip
     return render_template("page.html", page, {function.__name__: function for function in functions})
 
 

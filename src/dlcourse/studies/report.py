@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -175,7 +175,12 @@ def bases(done: DataFrame) -> list[str]:
 
 def page_items(study: Study, known: Runs) -> list[page.Item]:
     """The tables and figures of a study's page, in the order of its YAML; a standard page where it names none."""
-    made: list[page.Item] = []
+    return [item for _, made in items_with_words(study, known) for item in made]
+
+
+def items_with_words(study: Study, known: Runs) -> list[tuple[set[str], list[page.Item]]]:
+    """What each entry of a study's `report` makes, and the words in its arguments: metrics, blocks, values."""
+    out: list[tuple[set[str], list[page.Item]]] = []
     for entry in study.report or [{"standard": {}}]:
         for name, arguments in entry.items():
             make = find_function(study, name, items, "item of the report")
@@ -187,8 +192,30 @@ def page_items(study: Study, known: Runs) -> list[page.Item]:
                 title = (arguments or {}).get("title", name.replace("_", " "))
                 why = UNMEASURED if isinstance(error, LookupError) else error
                 item = page.Text(f"## {title}\n\nLeft out: {why}.")
-            made += item if isinstance(item, list) else [item]
-    return made
+            out.append((set(words_in(arguments)), item if isinstance(item, list) else [item]))
+    return out
+
+
+def words_in(arguments: Any) -> Iterator[str]:
+    """The texts among the values of a YAML's arguments, however deep."""
+    if isinstance(arguments, str):
+        yield arguments
+    elif isinstance(arguments, Mapping | list):
+        for value in arguments.values() if isinstance(arguments, Mapping) else arguments:
+            yield from words_in(value)
+
+
+def shown_in(claim: Claim, made: Sequence[tuple[set[str], list[page.Item]]]) -> page.Item | None:
+    """The table or figure that has a claim's metric, and most else that its check is about; None where none has."""
+    about = set(words_in([claim.arguments, claim.runs]))
+    found = [
+        (len(about & words), item)
+        for words, entry in made
+        if claim.arguments.get("metric") in words
+        for item in entry[:1]
+        if not isinstance(item, page.Text)
+    ]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def opening_plot(beside: list[plots.Beside]) -> page.Plot:
@@ -205,13 +232,14 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
     swept = {key for block in study.blocks.values() for key in block}
     narrowing = [key for key in overrides if key in swept]
     changed = [key for key in overrides if key not in swept and not key.startswith(COMFORT)]
+    made = items_with_words(study, known) if len(done) else []
     findings = []
     for claim in [] if quick else study.claims:
         verdict = judge(study, claim, known.table)
         if changed and verdict.kind != "not run":
             verdict = replace(verdict, evidence=f"{verdict.evidence} (run with another {or_list(changed)})")
             verdict = verdict.standing_on(SETTINGS)
-        findings.append(page.Finding(claim.text, claim.where, verdict, claim.check))
+        findings.append(page.Finding(claim.text, claim.where, verdict, claim.check, shown_in(claim, made)))
     where = known.folder / REPORT
     beside = beside_published(findings)
     write_page(
@@ -222,7 +250,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             opening=opening_plot(beside) if beside else None,
             banner=collect_warnings(known.table, overrides, quick),
             deviations=study.deviations,
-            items=page_items(study, known) if len(done) else [],
+            items=[item for _, entry in made for item in entry],
             verdicts=findings,
             facts=list(describe_runs(known.table, command).items()),
             runs=known.table,

@@ -25,6 +25,7 @@ from dlcourse.reading.reader import Reader, load_form, open_reader
 from dlcourse.tasks import Classify, Reconstruct
 from dlcourse.training.encoders import trained
 from dlcourse.training.loading import load_task_and_data
+from dlcourse.training.summary import data_facts
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Playground:
             given = self.plain["data"]["name"]
             raise InputError(f"run={run} is trained on {given}, which are no images: there is nothing to draw or drop")
         self.classes: list[str] = recorded["classes"]
-        self.value_range = recorded.get("value_range")
+        self.files, self.value_range = recorded["files"], recorded.get("value_range")
         self.layer = next((m for m in self.task.net.modules() if isinstance(m, nn.Linear | nn.Conv2d)), None)
         self.form, self.why = self._form()
         self.place: Callable[[Tensor], list[float]] | None = None
@@ -101,6 +102,8 @@ class Playground:
     def _map_codes(self) -> None:
         """The codes of training images in two dimensions, and `place`, which finds an image among them."""
         self.data.prepare()
+        if data_facts(self.data)["files"] != self.files:
+            raise InputError(f"run={self.run} was trained on other data than there are here: no codes are shown")
         encoder = trained(self.run, self.task, self.data, torch.device("cpu"))
         examples = self.data.stored["train"]
         some = torch.arange(0, len(examples), max(1, len(examples) // MAPPED))[:MAPPED]
@@ -150,7 +153,7 @@ class Playground:
             except Exception as error:  # Pillow's decoders raise nearly anything
                 raise InputError(f"this can't be read as a picture: {first_line(error)}") from None
         x = torch.from_numpy(stored.copy())[None]
-        seen: list[tuple[Tensor, Tensor]] = []
+        seen: list[tuple[Tensor, Tensor]] = []  # by the first layer; nothing where the network is computed by hand
         hook = self.layer.register_forward_hook(lambda _, i, o: seen.append((i[0], o))) if self.layer else None
         try:
             out = self._output(x)
@@ -158,7 +161,7 @@ class Playground:
             if hook:
                 hook.remove()
         out["seen"] = data_url(stored)
-        if self.layer and (shown := responses(self.layer, *seen[0], self._input_shape())):
+        if self.layer and seen and (shown := responses(self.layer, *seen[0], self._input_shape())):
             out["first"] = shown
         if self.place:
             out["place"] = self.place(x)
@@ -239,7 +242,7 @@ def responses(layer: nn.Module, given: Tensor, out: Tensor, shape: list[int]) ->
     sheet, _ = mosaic(tiles, math.ceil(math.sqrt(1.6 * len(tiles))), fill=np.nan)
     most = float(np.quantile(np.abs(tiles), 0.998)) or 1.0
     pixels = (255 * CLEAR(0.5 + sheet / (2 * most))).astype(np.uint8)
-    count = f"{len(tiles)} of {total} units" if total > len(tiles) else f"{total} units"
+    count = f"{len(tiles)} of {total} units" if total > len(tiles) else f"{total} unit{'s' * (total > 1)}"
     return {"src": to_url(Image.fromarray(pixels)), "what": f"{count}: {what}"}
 
 

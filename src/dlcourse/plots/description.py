@@ -10,7 +10,7 @@ def describe(fig: Figure) -> str:
     axes = [ax for ax in fig.axes if ax.get_label() != "<colorbar>"]
     pairs = [" by ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel()))) or ax.get_title() for ax in axes]
     legends = [text.get_text() for ax in axes if (box := ax.get_legend()) for text in box.get_texts()]
-    ends = [text.get_text() for ax in axes for text in ax.texts if text.get_weight() == "bold"]
+    ends = [text.get_text() for ax in axes for text in ax.texts if text.get_fontweight() == "bold"]
     names = list(dict.fromkeys(name for name in (*legends, *ends) if any(map(str.isalpha, name))))
     listed = ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
     what = "; ".join(dict.fromkeys(filter(None, pairs))) or ("pictures" if any(ax.images for ax in axes) else "")

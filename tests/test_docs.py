@@ -1,4 +1,4 @@
-"""What the README says can be typed, does what it says, and what it lists is there."""
+"""What the documentation says can be typed, does what it says, and what it lists is there."""
 
 import csv
 import os
@@ -6,46 +6,36 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from markdown.extensions.toc import slugify
 from PIL import Image
 
 import dlcourse.data.__main__
 from dlcourse import evaluate, predict, resume, runs
+from dlcourse import train as train_command
 from dlcourse.config.search import groups
+from dlcourse.core import cli
 from dlcourse.core.errors import InputError
 from dlcourse.data.sources import SOURCES
-from dlcourse.launch.overrides import check_overrides, sweep_values
-from dlcourse.studies import study as studies
+from dlcourse.launch.overrides import check_overrides
 from dlcourse.training import loading
+from pages import PAGES, REPORTS, TOP, main_of, named
 
-TOP = Path(__file__).parents[1]
-README = (TOP / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(
-    {
-        c.strip()
-        for c in re.findall(r"`?(python -m dlcourse\.[^`\n]+)", README)
-        if "$" not in c and "--config-dir" not in c
-    }
-)
-ELSEWHERE = (
-    "run",
-    "format",
-    "split",
-    "study",
-    "budget",
-    "out",
-    "page",
-    "truth",
-    "turn",
-    "context",
-)  # keys of other commands
-OVERRIDES = sorted({word for code in re.findall(r"`([^`\n]+)`", README) for word in code.split()
+README = PAGES["README.md"]
+COMMANDS = named(README)
+FOLLOWED = ("docs/extending.md", "docs/audit.md", "docs/data.md")  # word for word, by tests of their own
+MISTAKES = ("model=mdl", "optimizer.lr=-1")  # that a page is about
+EVERYWHERE = sorted({command for page, text in PAGES.items() if page not in FOLLOWED for command in named(text)})
+CODES = [code for code in re.findall(r"`([^`\n]+)`", README) if not re.match(r"python -m dlcourse\.(?!train)", code)]
+OVERRIDES = sorted({word for code in CODES for word in code.split()
                     if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*=[^=]+", word)
-                    and word.split("=")[0] not in ELSEWHERE})  # fmt: skip
+                    and word.split("=")[0] not in ("study", "budget")})  # fmt: skip
 
 
 def given(start: str, **put_in: object) -> list[str]:
@@ -57,13 +47,43 @@ def given(start: str, **put_in: object) -> list[str]:
     return shlex.split(found)[3:]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m dlcourse.train")])
-def test_training_commands_compose(command: str) -> None:
-    words = shlex.split(command)[3:]
-    if any(word.startswith("study=") for word in words):
-        studies.load_study(sweep_values(words)["study"])
-    elif "--help" not in words:
-        check_overrides([w for w in words if w != "-m"], sweep="-m" in words)
+class UnderstoodError(Exception):
+    """A command has parsed and checked what was typed, and would begin."""
+
+
+def begin(*_: object, **__: object) -> None:
+    raise UnderstoodError
+
+
+@pytest.mark.parametrize("command", EVERYWHERE)
+def test_every_command_of_the_documentation_is_understood(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the program's own checks, up to where it would begin: a key or a choice that there is not would be refused."""
+
+    def parse(*given: Any, **options: Any) -> None:
+        begin(parse_arguments(*given, **options))
+
+    parse_arguments = cli.parse_arguments
+    monkeypatch.setattr(cli, "parse_arguments", parse)
+    monkeypatch.setattr(train_command, "run_hydra", begin)
+    monkeypatch.setattr("dlcourse.studies.runner.run_study", begin)
+    monkeypatch.chdir(tmp_path)
+    _, _, module, *words = shlex.split(command)
+    monkeypatch.setattr("sys.argv", [module, *words])
+    try:
+        main_of(module)(words)
+        assert module == "dlcourse" or "--help" in words  # nothing to begin with
+    except UnderstoodError:
+        pass
+    except InputError as error:
+        if set(words) & set(MISTAKES):
+            return
+        if not (missing := re.search(r"pip install 'dlcourse\[(\w+)\]'", str(error))):
+            raise
+        pytest.skip(f"the extra {missing[1]} is not installed")
+    except SystemExit as end:
+        assert "--help" in words and end.code in (0, None)
 
 
 @pytest.mark.parametrize("override", [o for o in OVERRIDES if "images=" not in o])
@@ -143,7 +163,54 @@ def test_every_model_and_data_set_is_in_the_readme(group: str) -> None:
     assert [choice for choice in groups()[group] if f"`{choice}`" not in README] == []
 
 
-def test_links_lead_somewhere() -> None:
-    targets = [t for t in re.findall(r"\]\(([^)]+)\)", README) if "://" not in t]
-    assert targets
-    assert [t for t in targets if not (TOP / t).exists()] == []
+def test_extras_that_are_named_exist() -> None:
+    extras = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    asked = {name for text in PAGES.values() for name in re.findall(r"(?:dlcourse|\.)\[(\w+)\]['\"]", text)}
+    assert asked and asked <= set(extras)
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link to a page may have after its #."""
+    text = re.sub(r"(?ms)^```.*?^```", "", path.read_text(encoding="utf-8"))
+    return {slugify(markdown_text(title), "-") for title in re.findall(r"(?m)^#+ (.+)$", text)}
+
+
+def markdown_text(title: str) -> str:
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", title).replace("`", "")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(p.relative_to(TOP).as_posix() for p in REPORTS.rglob("*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    here = TOP / page
+    text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", here.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = here.parent / path if path else here
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_site_is_built_and_asks_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `mkdocs build --strict`: a page that is missing in the navigation's files, a dead link or anchor ends it."""
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install -e '.[docs]'")
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(TOP / "mkdocs.yml"), strict=True, site_dir=str(tmp_path / "site")))
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > len(list(REPORTS.rglob("*.md")))
+    assert (tmp_path / "site" / "search" / "search_index.json").stat().st_size > 100_000
+    for page in pages:
+        outside = (
+            r"""<(?:script|img|iframe)[^>]+src=["']?https?:|<link[^>]+rel=["']?(?:stylesheet|preconnect)[^>]+https?:"""
+        )
+        assert not re.search(outside, page.read_text(encoding="utf-8")), page
+
+
+def test_it_can_be_cited() -> None:
+    cited = yaml.safe_load((TOP / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])

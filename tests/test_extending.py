@@ -1,43 +1,25 @@
 """docs/extending.md, followed word for word: its files are written, its commands are typed."""
 
-import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dlcourse import evaluate, runs, train
+import pages
+from dlcourse import evaluate, runs
 from dlcourse.config import search
 from dlcourse.core.errors import InputError
 
-PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE))
-MAINS = {"train": train.main, "evaluate": evaluate.main}
-
-
-def files(section: str) -> dict[str, str]:
-    """The files of a section: each block of Python or YAML by the path that is named last before it."""
-    found = {}
-    for block in re.finditer(r"(?ms)^```(?:python|yaml)\n(.*?)^```", SECTIONS[section]):
-        found[re.findall(r"`([\w/]+\.(?:py|yaml))`", SECTIONS[section][: block.start()])[-1]] = block[1]
-    return found
-
-
-def commands(section: str) -> list[list[str]]:
-    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", SECTIONS[section])
-    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+PAGE = pages.PAGES["docs/extending.md"]
+SECTIONS = pages.sections(PAGE)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of one's own with all files of the page, on the path as for whoever stands in it."""
-    for section in SECTIONS:
-        for name, text in files(section).items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+    for text in SECTIONS.values():
+        pages.write_files(text, tmp_path)
     (tmp_path / "stripes").mkdir()
     for name, n in (("train", 40), ("test", 10)):
         y = np.arange(n) % 2
@@ -57,17 +39,17 @@ def type_in(command: list[str], monkeypatch: pytest.MonkeyPatch, *more: str) -> 
     assert (python, option) == ("python", "-m")
     monkeypatch.setenv("DLCOURSE_PLUGINS", "")
     monkeypatch.setattr("sys.argv", [module, *words, *more])
-    MAINS[module.removeprefix("dlcourse.")]([*words, *more])
+    pages.main_of(module)([*words, *more])
 
 
 def test_each_example_is_short() -> None:
-    for section in SECTIONS:
-        lines = [line for text in files(section).values() for line in text.splitlines()]
+    for section, text in SECTIONS.items():
+        lines = [line for content in pages.files(text).values() for line in content.splitlines()]
         assert len(lines) < 60, section
 
 
 def test_a_network_is_trained_swept_and_evaluated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, sweep, again = commands("A network")
+    first, sweep, again = pages.commands(SECTIONS["A network"])
     quick = ("trainer=cpu", "trainer.max_epochs=2", "trainer.figures=false", "logger=none")
     type_in(first, monkeypatch, *quick)
     plain = runs.read_config(folder / "outputs" / "mine")
@@ -81,7 +63,7 @@ def test_a_network_is_trained_swept_and_evaluated(folder: Path, monkeypatch: pyt
 
 
 def test_a_data_set_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (command,) = commands("A data set")
+    (command,) = pages.commands(SECTIONS["A data set"])
     quick = (
         "trainer=cpu",
         "trainer.max_epochs=8",
@@ -101,7 +83,7 @@ def test_a_data_set_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_a_task_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (command,) = commands("A task")
+    (command,) = pages.commands(SECTIONS["A task"])
     type_in(
         command,
         monkeypatch,
@@ -116,7 +98,7 @@ def test_a_task_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_study_without_python_has_its_verdicts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (command,) = commands("A study")
+    (command,) = pages.commands(SECTIONS["A study"])
     type_in(command, monkeypatch, "trainer.accelerator=cpu", "trainer.max_epochs=8", "logger=none")
     report = (folder / "outputs" / "studies" / "me" / "mine" / "report" / "report.md").read_text()
     assert "sixteen units are better than two" in report and "| sixteen units |" in report

@@ -39,7 +39,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     def kept(link: re.Match[str]) -> str:
         path = link[2].split("#")[0]
-        inside = not path or "://" in path or path in AT_THE_TOP or (here / path).resolve().is_relative_to(docs)
-        return link[0] if inside else link[1]
+        target = (here / path).resolve()
+        inside = target.is_relative_to(docs) and target.exists()
+        return link[0] if inside or "://" in path or path in AT_THE_TOP else link[1]
 
     return LINK.sub(kept, markdown)

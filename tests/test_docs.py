@@ -25,7 +25,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.data.sources import SOURCES
 from dlcourse.launch.overrides import check_overrides
 from dlcourse.training import loading
-from pages import PAGES, REPORTS, TOP, main_of, named
+from pages import PAGES, REPORTS, TOP, commands, main_of, named
 
 README = PAGES["README.md"]
 COMMANDS = named(README)
@@ -152,10 +152,10 @@ def test_the_list_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_has_its_module_and_every_module_its_command() -> None:
-    named = {c.split()[2] for c in COMMANDS}
+    listed = {c.split()[2] for c in COMMANDS} - {"dlcourse"}
     root = TOP / "src" / "dlcourse"
     mains = [p for p in root.glob("[a-z]*.py") if 'if __name__ == "__main__"' in p.read_text(encoding="utf-8")]
-    assert named == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies", "dlcourse.theory"}
+    assert listed == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies", "dlcourse.theory"}
 
 
 @pytest.mark.parametrize("group", ["model", "data"])
@@ -214,3 +214,15 @@ def test_it_can_be_cited() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {"cff-version", "message", "title", "authors"} <= set(cited)
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+
+
+def test_codes_as_the_page_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/data.md, its commands one after the other, on fewer examples."""
+    less = ("data.source=stand-in", "data.limit=100", "data.limit_eval=50", "data.epochs=1", "trainer.accelerator=cpu")
+    quiet = ("trainer.figures=false", "logger=none")
+    monkeypatch.chdir(tmp_path)
+    for _, _, module, *words in commands(PAGES["docs/data.md"]):
+        typed = [*words, *less, *quiet] if module == "dlcourse.train" else words
+        monkeypatch.setattr("sys.argv", [module, *typed])
+        main_of(module)(typed)
+    assert len(list(tmp_path.glob("outputs/runs/*-codes/result.json"))) == 2

@@ -13,7 +13,7 @@ from dlcourse.callbacks import EarlyStopping
 from dlcourse.data.splitting import SPLITS
 from dlcourse.reports.page import Plot, Table
 from dlcourse.runs import write_confusion
-from dlcourse.studies.cs671 import confusions, optimizers
+from dlcourse.studies.cs671 import discussion, optimizers
 from dlcourse.studies.cs671.stopping import patience_for, stop_epoch
 from dlcourse.studies.report import judge, page_items
 from dlcourse.studies.runs import Runs
@@ -288,18 +288,26 @@ def test_names_follow_from_the_config() -> None:
 
 def test_confusions_are_those_of_the_test_set(tmp_path: Path) -> None:
     (tmp_path / "confusion.csv").write_text("true,0,2,7\n0,9,1,0\n2,0,6,4\n7,0,2,8\n", encoding="utf-8")
-    found = confusions.confusions(tmp_path)
+    found = discussion.confusions(tmp_path)
     assert found == {"least recall": 0.6, "confused": "2/7"}
     table = networks().assign(**{str(key): value for key, value in found.items()})
-    assert confusions.diagonals(table, least=0.5).kind == "reproduced"
-    assert confusions.diagonals(table, least=0.7).kind == "refuted"
-    assert "SGD: 2/7 in 4 of 4 runs" in confusions.most_confused(table).evidence
-    assert confusions.diagonals(table.drop(columns="least recall"), least=0.7).kind == NONE
+    assert discussion.diagonals(table, least=0.5).kind == "reproduced"
+    assert discussion.diagonals(table, least=0.7).kind == "refuted"
+    assert "SGD: 2/7 in 4 of 4 runs" in discussion.most_confused(table).evidence
+    assert discussion.diagonals(table.drop(columns="least recall"), least=0.7).kind == NONE
 
 
 def test_the_claims_of_the_study_name_what_there_is() -> None:
     measured = {"patience/longest": 9.0, "patience/published": math.nan} | {f"stops/{r}": 9.0 for r in optimizers.RULES}
-    measured |= {"least recall": 0.95, "accuracy gap": 0.01, "epochs to a loss of 0.2": 5.0}
-    measured |= {f"training above validation{when}": 1.0 for when in ("", " at the end")}
-    table = networks(rises=0, comparable=True, minutes=2.0, confused="2/7").assign(**measured)
+    table = networks(rises=0, comparable=True).assign(**measured)
     assert "not run" not in {judge(STUDY, claim, table).kind for claim in STUDY.claims}
+
+
+def test_the_claims_of_the_discussion_name_what_there_is() -> None:
+    study = load_study("cs671/discussion")
+    measured = {"least recall": 0.95, "accuracy gap": 0.01, "epochs to a loss of 0.2": 5.0, "minutes": 2.0}
+    measured |= {f"training above validation{when}": 1.0 for when in ("", " at the end")}
+    table = networks(comparable=True, confused="2/7").assign(**measured)
+    verdicts = {claim.text: judge(study, claim, table).kind for claim in study.claims}
+    assert NONE not in verdicts.values()
+    assert verdicts["full-batch descent takes far more epochs than descent on single examples"] == "refuted"

@@ -13,7 +13,6 @@ from dlcourse.reports.formats import format_mean, format_percent
 from dlcourse.reports.page import Plot, Table
 from dlcourse.reports.tables import aggregate_over_seeds, read_history
 from dlcourse.studies.checks import check
-from dlcourse.studies.cs671.confusions import confusions
 from dlcourse.studies.cs671.stopping import patience_for, stop_epoch, waits
 from dlcourse.studies.items import sample
 from dlcourse.studies.rules import Rows, pair_up, rule_all
@@ -42,7 +41,7 @@ def derive(table: DataFrame) -> DataFrame:
 
 
 def measure(study: Study, runs: Runs) -> DataFrame:
-    """For each run where the rules stop, the patience for the published epochs, how often the loss rose, confusions."""
+    """For each run: where the rules stop, the patience for the published epochs, how often the loss rose."""
     published, rows = study.published["accuracy"].set_index(NETWORK)["epochs"], []
     for _, row in runs.done().iterrows():
         losses = read_history(row["run"])["train/loss"].tolist()
@@ -54,9 +53,8 @@ def measure(study: Study, runs: Runs) -> DataFrame:
                 "patience/published": patience_for(losses, int(published.get((row["hidden"], row["optimizer"]), 1))),
                 "rises": int((np.diff(losses) > 0).sum()),
             }
-            | confusions(row["run"])
         )
-    return DataFrame(rows)
+    return DataFrame(rows).set_index("hash").astype(float).reset_index()
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which digits the networks of question 1 confuse."""
+"""Five optimizers compared, and which digits their networks confuse."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,21 @@ from pandas import DataFrame
 from dlcourse.reports.formats import format_percent
 from dlcourse.reports.tables import read_confusion
 from dlcourse.studies.checks import check
+from dlcourse.studies.cs671 import optimizers
+from dlcourse.studies.runs import Runs
 from dlcourse.studies.samples import require
+from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
+
+
+def derive(table: DataFrame) -> DataFrame:
+    """With the optimizers' names, and how long training takes."""
+    return optimizers.derive(table)
+
+
+def measure(study: Study, runs: Runs) -> DataFrame:
+    """Of each run what it confuses."""
+    return DataFrame({"hash": row["hash"], **confusions(row["run"])} for _, row in runs.done().iterrows())
 
 
 def confusions(run: Path) -> dict[str, Any]:

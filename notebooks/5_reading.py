@@ -4,6 +4,12 @@
 # A network that tells letters apart knows nothing of pages. Here it gets to read one: find the ink, cut it into
 # letters, show them to the network as it is used to see them, put lines and words together. And then: what goes wrong.
 #
+# You will learn
+#
+# - how ink is found on a page, cut into letters and put into the form that a network knows,
+# - how an error rate of a text is counted, and
+# - which pages are hard, and why.
+#
 # Time: a minute and a half on two cores. Data: NIST36, single letters and digits by hand; where it is not there,
 # letters of a few fonts stand in, and it says so, loudly: then the reader below has never seen handwriting. The outputs
 # kept here are with handwriting in NIST36's form, **not NIST36**: 6,372 images of other collections, which the first
@@ -165,11 +171,32 @@ except InputError as error:
     print(error)
 
 # %% [markdown]
-# ## Try
+# ## Exercises
 #
-# - Your own handwriting: a photo of capitals and digits on white paper, and in a cell here
-#   `!python -m dlcourse.read run=reader page=/where/it/is.jpg`. Train with the preset's 60 epochs first. Which of your
-#   letters does it never get?
-# - Printed capitals: the reader has seen no font. Which does it read?
-# - `experiment=cmu/q3_nist36_mlp`, the course's own network, as a reader: what does it lose?
-# - `Hand(gap=...)` from 0.35 down to -0.15: where does it break?
+# **1.** HELLO is read as HALO. What is the character error rate?
+#
+# <details><summary>Answer</summary>
+#
+# Two edits, E to A and an L that is missing, of five letters: 40 %. `compare("HELLO", "HALO").error_rate` says .4.
+#
+# </details>
+#
+# **2.** What does `context=true` make of B0OK, of 1O5 and of R2D2?
+#
+# <details><summary>Answer</summary>
+#
+# BOOK: its other characters are letters. 1O5 stays: each of its characters could be the other kind, so nothing speaks
+# for either. R2D2 becomes RZDZ, since R and D are letters: it guesses, and that is why it is off unless asked for.
+#
+# </details>
+#
+# **3.** Why are a letter's strokes thinned or thickened before the network sees it, and not only scaled?
+#
+# <details><summary>Answer</summary>
+#
+# The network has learned on strokes of a certain width. A thin pen, scaled to the right height, leaves hairlines of a
+# pixel or less, of which it has seen none; a broad one closes the holes of A, R and 8. The picture above has both,
+# before and after. Your own handwriting is the test: a photo of capitals and digits on white paper, and `!python -m
+# dlcourse.read run=reader page=/where/it/is.jpg`; train with the preset's 60 epochs first.
+#
+# </details>

@@ -73,3 +73,13 @@ def test_is_short_and_clean(source: Path) -> None:
         assert not any(word in text for word in ("\r", "\x1b")), text
     assert not any(cell.metadata for cell in kept.cells)  # as the time when a cell ran
     assert kept.metadata.language_info == {"name": "python"}  # and no version of it
+
+
+@each
+def test_opens_with_what_is_learned_and_ends_with_exercises(source: Path) -> None:
+    """Their answers are hidden until one asks for them."""
+    cells = nbformat.read(source.with_suffix(".ipynb"), 4).cells
+    assert "You will learn" in cells[0].source
+    exercises = cells[-1].source.partition("## Exercises")[2]
+    answers = r"(?m)^\*\*(\d)\.\*\* .+(?:\n.+)*\n\n<details><summary>Answer</summary>\n\n.+(?:\n.+)*\n\n</details>$"
+    assert re.findall(answers, exercises) == ["1", "2", "3"]

@@ -306,7 +306,7 @@ def test_the_claims_of_the_study_name_what_there_is() -> None:
 def test_the_claims_of_the_discussion_name_what_there_is() -> None:
     study = load_study("cs671/discussion")
     measured = {"least recall": 0.95, "accuracy gap": 0.01, "epochs to a loss of 0.2": 5.0, "minutes": 2.0}
-    measured |= {f"training above validation{when}": 1.0 for when in ("", " at the end")}
+    measured |= {f"training above validation{when}, share": 1.0 for when in ("", " at the end")}
     table = networks(comparable=True, confused="2/7").assign(**measured)
     verdicts = {claim.text: judge(study, claim, table).kind for claim in study.claims}
     assert NONE not in verdicts.values()

@@ -124,20 +124,16 @@ def within(
 ) -> Verdict:
     """Reproduced where each metric's mean lies between two numbers, for each value of the column `by` if there is one;
     refuted where one doesn't."""
-    samples: dict[str, Sample] = {}
+    samples, texts = [], []
     for metric in metrics:
-        if by is None:
-            samples[f"{metric_label(metric)} {format_metric(metric, aggregate(table, metric, of))}"] = aggregate(
-                table, metric, of
-            )
-            continue
-        for value, sample in aggregate_by(table, metric, by, of, complete=True).items():
-            samples[f"{metric_label(metric)}, {value}: {format_metric(metric, sample)}"] = sample
+        found = aggregate_by(table, metric, by, of, complete=True) if by else {"": aggregate(table, metric, of)}
+        samples += found.values()
+        each = ", ".join(f"{value}{':' * bool(by)} {format_metric(metric, s)}" for value, s in found.items())
+        texts.append(f"{metric_label(metric)} {each.strip()}")
     if not samples:
         raise MissingRunsError(f"no finished run has {by}")
-    outcomes = [side(min(s.mean - low, high - s.mean), interval(s)) for s in samples.values()]
-    evidence = f"{'; '.join(samples)}; the range is {low:g} to {high:g}"
-    return rule_each(outcomes, evidence, least_seeds(samples.values()))
+    outcomes = [side(min(s.mean - low, high - s.mean), interval(s)) for s in samples]
+    return rule_each(outcomes, f"{', '.join(texts)}; the range is {low:g} to {high:g}", least_seeds(samples))
 
 
 @check

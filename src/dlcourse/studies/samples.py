@@ -18,7 +18,7 @@ Of = Mapping[str, Any]
 """Which runs: {column: value}, or {column: [value, ...]}; `{}` is all."""
 
 BETTER, EQUAL, WORSE = 1, 0, -1
-SHARES = ("accuracy", "precision", "recall", "f1")  # written in percent
+SHARES = ("accuracy", "precision", "recall", "f1", "share")  # written in percent
 
 
 LOWER = ("epochs", "seconds", "minutes", "gap", "jumps", "rises")  # besides losses and errors: better where smaller

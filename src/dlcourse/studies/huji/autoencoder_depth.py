@@ -40,7 +40,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
     test/mse: of the test images. dead: units with one value for all training images. recognised: the share of
     reconstructed test images that the judge takes for the right digit; taken for: which digit most often for which
     other. silhouette: of test images' codes by digit, from -1 for classes that lie on top of each other to 1. near
-    zero: the share of a code's numbers within a tenth of their deviation around 0.
+    zero share: of a code's numbers within a tenth of their deviation around 0.
     """
     done = runs.done()
     coders, judge = select(done, {"block": list(CODERS)}), select(done, {"block": "judge"})
@@ -63,7 +63,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
                 "recognised/accuracy": float((seen == y).double().mean()),
                 "taken for": taken_for(y, seen, data.classes),
                 "silhouette": float(silhouette_score(seen_codes[:SILHOUETTES].numpy(), y[:SILHOUETTES].numpy())),
-                "near zero": near_zero(codes),
+                "near zero share": near_zero(codes),
             }
         )
     return DataFrame(rows)
@@ -85,7 +85,7 @@ def taken_for(y: Tensor, seen: Tensor, classes: Sequence[str]) -> str:
 
 def codes_of_two(study: Study, runs: Runs) -> Table:
     """A row an encoder: means over seeds."""
-    columns = ["test/mse", KNN, "recognised/accuracy", "silhouette", "near zero"]
+    columns = ["test/mse", KNN, "recognised/accuracy", "silhouette", "near zero share"]
     rows = []
     for block in CODERS:
         part = select(runs.done(), {"block": block})

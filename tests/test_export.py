@@ -226,6 +226,7 @@ def test_what_the_hub_is_asked(cnn: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(hub, "HfApi", lambda: client)
     monkeypatch.delenv("DLCOURSE_OFFLINE")
     export.main([f"run={cnn}", "format=safetensors", f"to={tmp_path}/a", "hub=some/one"])
+    assert "run=hub:some/one images" in (tmp_path / "a" / "README.md").read_text()
     client.create_repo.assert_called_once_with("some/one", private=True, exist_ok=True)
     assert client.upload_folder.call_args.kwargs["folder_path"] == tmp_path / "a"
     client.snapshot_download.return_value = str(tmp_path / "a")

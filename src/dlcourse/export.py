@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"to={folder} is a {'file' if folder.is_file() else 'run'}: name another directory")
     from dlcourse.deploy import export_run
 
-    about = export_run(run, form, folder)
+    about = export_run(run, form, folder, given.get("hub"))
     log.info("largest difference from the run: %.2g, on %s", about["max_difference"], about["compared"])
     log.info("%s: %s", form, folder)
     if "hub" in given:

@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 TASKS = {"probabilities": "image-classification", "reconstruction": "image-to-image", "output": "tabular-regression"}
 
 
-def model_card(result: dict[str, Any], about: dict[str, Any], use: str | None) -> str:
+def model_card(result: dict[str, Any], about: dict[str, Any], use: str | None, hub: str = "USER/NAME") -> str:
     """README.md of an exported run: a YAML header that the hub reads, then a few paragraphs.
 
     about: `program.facts` and the comparison. use: how its file is loaded; None where it is a run directory.
+    hub: what it is called there.
     """
     data, task = about["data"], TASKS[about["outputs"][0]]
     title = f"{about['model']} on {data}"
@@ -36,4 +37,5 @@ def model_card(result: dict[str, Any], about: dict[str, Any], use: str | None) -
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
         (files("dlcourse.deploy") / "card.md").read_text(encoding="utf-8")
     )
-    return template.render(result | about | {"header": text, "title": title, "metrics": metrics, "use": use})
+    own = {"header": text, "title": title, "metrics": metrics, "use": use, "hub": hub}
+    return template.render(result | about | own)

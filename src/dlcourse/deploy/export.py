@@ -27,9 +27,10 @@ TOLERANCE = {"torch.bfloat16": 0.05, "torch.float16": 0.01}  # runs in half prec
 USUAL = 1e-4  # of the largest number, at least of 1
 
 
-def export_run(run: Path, form: str, folder: Path) -> dict[str, Any]:
+def export_run(run: Path, form: str, folder: Path, hub: str | None = None) -> dict[str, Any]:
     """Write a run's network in the format `form` into a folder; returns what was written about it.
 
+    hub: what it will be called there, for its model card.
     Nothing is written unless what is read back agrees with the run, on examples of its test set. Raises InputError
     where it doesn't, for a run that can't be exported, and where a package is missing.
     """
@@ -58,7 +59,8 @@ def export_run(run: Path, form: str, folder: Path) -> dict[str, Any]:
             )
         about |= {"max_difference": difference, "compared": compared}
         runs.write_text(part / FACTS, json.dumps(about, indent=2) + "\n")
-        runs.write_text(part / CARD, model_card(result, about, FORMATS[form].use if form in FORMATS else None))
+        use = FORMATS[form].use if form in FORMATS else None
+        runs.write_text(part / CARD, model_card(result, about, use, hub or "USER/NAME"))
         if form == "onnx" and x.dim() == 4 and about["classes"]:
             runs.write_text(part / SCRIPT, (files("dlcourse.deploy") / SCRIPT).read_text(encoding="utf-8"))
         folder.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from dlcourse.training.explanation import saliency
 
 log = logging.getLogger(__name__)
 
-PIXELS = 2**24  # numbers that a batch of pictures may have: those between the layers take many times as much memory
+PIXELS = 2**22  # numbers that a batch of pictures may have: those between the layers take many times as much memory
 SHEET, EXPLAINED = 120, 24  # pictures on a sheet, and of those that are explained
 
 

@@ -118,15 +118,15 @@ def test_of_many_pictures_the_least_sure_are_shown(cnn: Path, spots: Path) -> No
     assert len(asked.sheet(rows[:3]).axes[0].texts) == 3
 
 
-@pytest.mark.parametrize(("network", "method"), [("cnn", "Grad-CAM"), ("linear", "occlusion")])
+@pytest.mark.parametrize(("network", "method"), [("cnn", "grad_cam"), ("cnn", None), ("linear", None)])
 def test_what_is_bright_in_an_explanation_is_what_tells_the_classes_apart(
-    network: str, method: str, spots: Path, request: pytest.FixtureRequest
+    network: str, method: str | None, spots: Path, request: pytest.FixtureRequest
 ) -> None:
     asked = predictor(request.getfixturevalue(network))
     files = [path for path in find_images(str(spots)) if path.stem in ("0", "1", "2", "3")]
     x, _ = asked.read(files)
-    name, maps = saliency(asked.task, asked.data, x)
-    assert name == method
+    name, maps = saliency(asked.task, asked.data, x, method)
+    assert name == ("Grad-CAM" if method else "occlusion")
     assert maps.shape == (8, SIDE, SIDE)
     assert (float(maps.min()), float(maps.max())) == (0, 1)
     places = (x[:, 0] == 255).float()
@@ -136,8 +136,8 @@ def test_what_is_bright_in_an_explanation_is_what_tells_the_classes_apart(
 def test_maps_do_not_depend_on_their_batch(cnn: Path, spots: Path) -> None:
     asked = predictor(cnn)
     x, _ = asked.read(find_images(str(spots))[::30])
-    _, together = saliency(asked.task, asked.data, x)
-    alone = torch.cat([saliency(asked.task, asked.data, one)[1] for one in x.split(1)])
+    _, together = saliency(asked.task, asked.data, x, "grad_cam")
+    alone = torch.cat([saliency(asked.task, asked.data, one, "grad_cam")[1] for one in x.split(1)])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 
@@ -147,6 +147,8 @@ def test_codes_are_explained_by_their_pictures(fitted: Callable[..., Path], cnn:
     x, _ = asked.read(find_images(str(spots / "above"))[:2])
     name, maps = saliency(asked.task, asked.data, x)
     assert (name, maps.shape) == ("occlusion", (2, SIDE, SIDE))
+    with pytest.raises(InputError, match="that see pictures, not codes"):
+        saliency(asked.task, asked.data, x, "grad_cam")
     assert asked.rows(find_images(str(spots / "above")))[0][1] in ("above", "below")
 
 

@@ -8,8 +8,9 @@ dark digits on paper and a network of MNIST.
 Writes into out=DIR, otherwise outputs/predictions/RUN:
   predictions.csv   file, class, probability, then the five likeliest classes with their probabilities
   predictions.png   the pictures with their classes, and how sure each is; of more than 120 the least sure ones
-  explanations.png  with explain=true: what in a picture speaks for its class (Grad-CAM for convnets, else occlusion),
-                    of at most 24 pictures, the least sure ones
+  explanations.png  with explain=true: what in a picture speaks for its class, of at most 24 pictures, the least sure
+                    ones; by Grad-CAM for convnets on large pictures, else by occlusion; explain=grad_cam and
+                    explain=occlusion choose
 out=FILE.csv names the table, and the pictures lie beside it. Without out= the table goes to the terminal, too.
 """
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> None:
-    choices = {"invert": cli.BOOLEAN, "explain": cli.BOOLEAN}
+    choices = {"invert": cli.BOOLEAN, "explain": (*cli.BOOLEAN, "grad_cam", "occlusion")}
     given = cli.parse_arguments(argv, __doc__, ("run", "images"), ("out", "plugins"), choices=choices)
     plugins.grant(given.get("plugins"))
     run = runs.find_run(given["run"])
@@ -50,9 +51,12 @@ def main(argv: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     runs.write_text(table, text)
     plots.save(predictor.sheet(rows), table.with_suffix(".png"))
-    if given["explain"] == "true":
+    if given["explain"] != "false":
         name = "explanations.png" if table != out else f"{table.stem}_explanations.png"
-        plots.save(predictor.explanations(rows), table.with_name(name))
+        plots.save(
+            predictor.explanations(rows, None if given["explain"] == "true" else given["explain"]),
+            table.with_name(name),
+        )
     said = f"{len(rows):,} image{'s' * (len(rows) != 1)}: {out}"
     if "out" in given:
         log.info("%s", said)

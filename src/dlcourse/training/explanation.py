@@ -7,24 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Classify
 
+METHODS = {"grad_cam": "Grad-CAM", "occlusion": "occlusion"}
+SMALL = 64
 PLACES = 4  # a side of the maps that Grad-CAM weighs, at least: coarser ones say little about where
 WINDOWS = 5  # occlusion hides a fifth of the side at a time, and moves by half of that
 
 
-def saliency(task: Classify, data: DataModule, x: Tensor) -> tuple[str, Tensor]:
+def saliency(task: Classify, data: DataModule, x: Tensor, method: str | None = None) -> tuple[str, Tensor]:
     """The method, and maps [B, H, W] from 0 to 1 for pictures uint8 [B, C, H, W] as the run's data are stored.
 
-    Grad-CAM for networks with several convolutions that see the pictures themselves; occlusion for all others, which
-    needs nothing but the probabilities.
+    method: `grad_cam` for networks with several convolutions that see the pictures themselves, or `occlusion`, which
+    needs nothing but the probabilities; None takes grad_cam where that can be and the network sees more than SMALL
+    pixels a side: smaller ones have so few places in their last maps that these say little. Raises InputError for
+    grad_cam where it can't be.
     """
     convolutions = sum(isinstance(layer, nn.Conv2d) for layer in task.net.modules())
-    by_gradient = convolutions > 1 and data.encoder is None
-    maps = (grad_cam(task, data.seen(x)) if by_gradient else occlusion(task, data, x)).clamp_min(0)
+    possible = convolutions > 1 and data.encoder is None
+    if method == "grad_cam" and not possible:
+        raise InputError("explain=grad_cam is for networks with several convolutions that see pictures, not codes")
+    method = method or ("grad_cam" if possible and (data.resize or x.shape[-1]) > SMALL else "occlusion")
+    maps = (grad_cam(task, data.seen(x)) if method == "grad_cam" else occlusion(task, data, x)).clamp_min(0)
     maps = F.interpolate(maps[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-    return "Grad-CAM" if by_gradient else "occlusion", maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
+    return METHODS[method], maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
 
 
 def grad_cam(task: Classify, x: Tensor) -> Tensor:

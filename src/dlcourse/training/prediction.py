@@ -80,11 +80,16 @@ class Predictor:
         subtitle = f"the {SHEET} of which it is least sure" if len(shown) < len(rows) else ""
         return self._noted(plots.contact_sheet(self._pictures(shown), *columns(shown), title, subtitle))
 
-    def explanations(self, rows: list[list[Any]]) -> Figure:
-        """Beside each picture where the network looks for the class that it names; of many the least sure ones."""
+    def explanations(self, rows: list[list[Any]], method: str | None = None) -> Figure:
+        """Beside each picture where the network looks for the class that it names; of many the least sure ones.
+
+        method: see `explanation.saliency`.
+        """
         shown = least_sure(rows, EXPLAINED)
         x = self._pictures(shown)
-        parts = [saliency(self.task, self.data, part) for part in torch.from_numpy(x).split(8)]  # its graph is large
+        parts = [
+            saliency(self.task, self.data, part, method) for part in torch.from_numpy(x).split(8)
+        ]  # its graph is large
         title = f"What speaks for the class, by {parts[0][0]}"
         subtitle = (
             f"the {EXPLAINED} pictures of {len(rows):,} of which it is least sure" if len(shown) < len(rows) else ""

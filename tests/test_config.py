@@ -140,9 +140,10 @@ def test_the_order_of_layers_and_sizes_that_flow(config: Config) -> None:
 def test_every_choice_has_numbers_for_numbers_and_every_rule_a_key(config: Config) -> None:
     """`1e-3` is a text in YAML 1.1; a rule for a key that no choice has checks nothing."""
     keys: set[str] = set()
+    needed = {"folder": ["data.root=."], "hf": ["data.name=owner/name", "data.classes=2"]}
     for group, choices in groups().items():
         for choice in choices if group in TOP else []:
-            values = flatten(config(f"{group}={choice}", *(["data.root=."] if choice == "folder" else [])))
+            values = flatten(config(f"{group}={choice}", *needed.get(choice, [])))
             keys |= values.keys()
             assert [k for k, v in values.items() if isinstance(v, str) and FLOAT.fullmatch(v)] == []
     assert set(RULES) - keys == set()

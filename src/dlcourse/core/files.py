@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all; where what can be made again is kept."""
 
 import contextlib
 import csv
@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError
+
+
+def cache_dir() -> Path:
+    """$DLCOURSE_CACHE, or ~/.cache/dlcourse."""
+    given = os.environ.get("DLCOURSE_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "dlcourse"
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:

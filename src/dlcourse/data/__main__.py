@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, did_you_mean, or_list
-from dlcourse.core.files import file_size
+from dlcourse.core.files import cache_dir, file_size
 from dlcourse.data import cache
 from dlcourse.data.listing import is_photo, listing_hash
 from dlcourse.data.photos import check_photos
@@ -55,7 +55,7 @@ def show_cache(given: dict[str, str]) -> None:
     if given.get("name") is None:
         for kind, files in kinds.items():
             print(f"{kind:10} {len(files):6,} files  {file_size(cache.total_size(files)):>8}")
-        print(f"{cache.cache_dir()}: {file_size(sum(map(cache.total_size, kinds.values())))}")
+        print(f"{cache_dir()}: {file_size(sum(map(cache.total_size, kinds.values())))}")
         return
     kind = given.get("kind", "prepared")
     if given["name"] != "clean":
@@ -107,7 +107,7 @@ def state(entry: Source, root: Path | None) -> tuple[str, str]:
         if prepared_file(entry, place, Options(entry.size or 0, 3 if entry.size else 0)).is_file():
             return "real, prepared", f"from {place}"
     if not entry.folders:
-        return "-", "needs data.root=DIR"
+        return "-", "needs data.name=NAME" if entry.locate else "needs data.root=DIR"
     if entry.files:
         megabytes = sum(file.bytes or 0 for file in entry.files) / 1e6
         size = f" ({megabytes:.0f} MB)" if megabytes else ""

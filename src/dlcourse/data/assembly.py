@@ -20,7 +20,7 @@ from dlcourse.data.photos import (
     refuse_bad,
 )  # fmt: skip
 from dlcourse.data.raw import DamagedFileError, Options, Reading, Source
-from dlcourse.data.tensors import Provenance, Splits, Store, Tensors
+from dlcourse.data.tensors import Provenance, Splits, Store, Tensors, hash_pixels
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ def assemble(entry: Source, reading: Reading, options: Options, memory_limit: fl
             marks += hashes
             errors += bad
         try:
-            stores[name] = Tensors(torch.from_numpy(np.ascontiguousarray(pixels)), y)
+            tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+            stores[name] = Tensors(tensor, y, hash_pixels(tensor) if tensor.dtype == torch.uint8 else None)
         except (ValueError, TypeError) as error:  # of a reader of one's own
             raise InputError(f"{entry.name}: its reader gives {first_line(error)}") from error
     skipped = sorted({str(error.path) for error in errors})
@@ -119,4 +120,4 @@ def leave_out(store: Store, paths: Sequence[Path], skipped: Sequence[str], name:
         remaining = [path for path, keep in zip(store.paths, kept.tolist(), strict=True) if keep]
         return replace(store, paths=remaining, y=store.y[kept])
     assert isinstance(store, Tensors)
-    return Tensors(store.x[kept], store.y[kept])
+    return Tensors(store.x[kept], store.y[kept], None if store.hashes is None else store.hashes[kept])

@@ -18,18 +18,13 @@ from typing import Any, TypeVar
 import torch
 
 from dlcourse.core.errors import InputError
+from dlcourse.core.files import cache_dir
 from dlcourse.data.tensors import Provenance, Splits, Tensors
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 VERSION = 5  # raise it when a reader's result for the same raw files changes
-
-
-def cache_dir() -> Path:
-    """$DLCOURSE_CACHE, or ~/.cache/dlcourse."""
-    given = os.environ.get("DLCOURSE_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "dlcourse"
 
 
 def cache_file(name: str, *key: object) -> Path:
@@ -57,7 +52,8 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
     def splits(saved: dict[str, Any]) -> Splits | None:
         if fingerprint not in (None, saved["fingerprint"]) or (verified and not saved["verified"]):
             return None
-        tensors = {name: Tensors(x, y) for name, (x, y) in saved["splits"].items()}
+        hashes = saved.get("hashes", {})  # files of older versions have none
+        tensors = {name: Tensors(x, y, hashes.get(name)) for name, (x, y) in saved["splits"].items()}
         provenance = Provenance(**saved["provenance"])
         return Splits(tensors["train"], tensors.get("val"), tensors["test"], saved["classes"], provenance)
 
@@ -67,11 +63,20 @@ def load_prepared(path: Path, fingerprint: str | None, verified: bool) -> Splits
 def save_prepared(path: Path, splits: Splits, fingerprint: str, verified: bool) -> None:
     """Writes a data set to `path`, whole or not at all; failing to is only a warning."""
     stores = {"train": splits.train, "val": splits.val, "test": splits.test}
-    tensors = {name: (store.x, store.y) for name, store in stores.items() if isinstance(store, Tensors)}
-    if len(tensors) < sum(store is not None for store in stores.values()):
+    held = {name: store for name, store in stores.items() if isinstance(store, Tensors)}
+    if len(held) < sum(store is not None for store in stores.values()):
         return  # photos that don't fit in memory are not cached
-    about = {"classes": list(splits.classes), "provenance": asdict(splits.provenance)}
-    save(path, {"fingerprint": fingerprint, "verified": verified, "splits": tensors, **about})
+    save(
+        path,
+        {
+            "fingerprint": fingerprint,
+            "verified": verified,
+            "splits": {name: (store.x, store.y) for name, store in held.items()},
+            "hashes": {name: store.hashes for name, store in held.items()},
+            "classes": list(splits.classes),
+            "provenance": asdict(splits.provenance),
+        },
+    )
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], T]) -> T | None:

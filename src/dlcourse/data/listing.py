@@ -32,7 +32,9 @@ def list_photos(folder: Path) -> list[Path]:
 
 def listing_hash(root: Path, paths: Iterable[Path], marks: Iterable[object]) -> str:
     """The sha256 of a folder's listing, a line a file: its path under `root` and its hash or size."""
-    lines = sorted(f"{path.relative_to(root).as_posix()} {mark}\n" for path, mark in zip(paths, marks, strict=True))
+    lines = sorted(
+        f"{Path(os.path.relpath(p, root)).as_posix()} {mark}\n" for p, mark in zip(paths, marks, strict=True)
+    )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,11 +17,14 @@ from torch.utils.data import DataLoader
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.core.seeds import mix_seeds
 from dlcourse.data.augment import build_augment
+from dlcourse.data.duplicates import compare_splits
 from dlcourse.data.encoded import Encoder, encoded
 from dlcourse.data.order import Batches, Chunk, Chunks
 from dlcourse.data.sources import load
 from dlcourse.data.splitting import SPLITS, Division
 from dlcourse.data.tensors import Examples, Provenance, Tensors, channel_statistics
+
+log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20  # bytes of float32 that small training batches are gathered to
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,6 +75,12 @@ class DataModule(L.LightningDataModule):
         memory_limit: float = 4e9,
         encoder: str | None = None,
         of: str | None = None,
+        subset: str | None = None,  # this and the next two: data=hf has them in its options
+        image_column: str | None = None,
+        label_column: str | None = None,
+        balance: bool | str | None = None,
+        near_duplicates: bool | None = None,
+        drop_duplicates: bool | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -85,6 +95,10 @@ class DataModule(L.LightningDataModule):
         if first_epoch_steps is not None and steps_per_epoch is None:
             raise InputError(f"data.first_epoch_steps={first_epoch_steps} needs data.steps_per_epoch")
         self.steps_per_epoch, self.first_epoch_steps = steps_per_epoch, first_epoch_steps
+        if balance is True and shuffle not in (True, "once"):
+            raise InputError(f"data.balance=true draws the examples, so data.shuffle={str(shuffle).lower()} can't be")
+        self.balance = balance
+        self.near_duplicates, self.drop_duplicates = bool(near_duplicates), bool(drop_duplicates)
         self.division = Division(name, first, classes_kept, per_class, val, limit, limit_eval)
         self.normalize, self.resize, self.augment = normalize, resize, build_augment(augment)
         self.device, self.workers = device, workers
@@ -114,7 +128,6 @@ class DataModule(L.LightningDataModule):
         if self.splits:
             return
         data = load(self.reader, **self.read_options)
-        self.provenance = data.provenance
         kept = self.division.kept_classes(data.classes)
         self.classes = [data.classes[k] for k in kept]
         if self.class_count and self.class_count != len(kept):
@@ -122,13 +135,19 @@ class DataModule(L.LightningDataModule):
                 f"data.classes={self.class_count}, but {self.name} has {len(kept)}: {or_list(self.classes, 40)}"
             )
         splits = self.division.divide(data, kept)
+        if self.balance and splits["train"].y.is_floating_point():
+            raise InputError(f"data.balance is for classes, {self.name} has numbers to be met")
+        splits, notes = compare_splits(splits, self.classes, self.near_duplicates, self.drop_duplicates)
+        for note in notes:
+            log.warning("%s: %s", self.name, note)
+        self.provenance = replace(data.provenance, notes=[*data.provenance.notes, *notes])
         self.stored = dict(splits)
         self._origin = {id(store): name for name, store in vars(data).items()}
         if self.encoder is not None:
             self.encoder.fit(splits["train"])
             splits = self._encoded(self.encoder, SPLITS)
             self.provenance = replace(
-                data.provenance,
+                self.provenance,
                 comparable=data.provenance.comparable and self.encoder.comparable,
                 detail=f"codes of {self.shape[0]} numbers by {self.encoder.words}, of {data.provenance.detail}",
                 files=data.provenance.files | self.encoder.files,
@@ -297,7 +316,13 @@ class DataModule(L.LightningDataModule):
             device=examples.y.device,
             steps=self.steps_per_epoch if train else None,
             first_steps=self.first_epoch_steps if train else None,
+            balance=examples.y if train and self.balance is True else None,
         )
+
+    def class_weights(self) -> Tensor:
+        """[K]: what each training example of a class weighs so that all classes weigh alike, one on average."""
+        counts = torch.bincount(self.splits["train"].y, minlength=len(self.classes))
+        return len(self.splits["train"]) / (counts.count_nonzero() * counts.clamp_min(1))
 
     @functools.cached_property
     def steps_in_pass(self) -> int | None:

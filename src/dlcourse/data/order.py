@@ -21,6 +21,8 @@ class Batches:
     steps: an epoch has so many batches (and the first one `first_steps`) instead of one pass over the examples; passes
         follow each other regardless of where an epoch ends.
     shuffle: True: anew in each pass; `once`: one order for all; `replacement`: each batch drawn from all examples.
+    balance: the examples' classes, int64 [n], of which a pass has each equally often, and so some examples of a small
+        one several times; None: a pass has each example once.
     train: batches of `batch_size`; the last has what is left, unless `drop_last` or the processes' shares would
         differ. A single image that is left over joins the batch before it: batch norm can't train on one.
     otherwise: every example once, in order, in batches of nearly the same size, `batch_size` at most.
@@ -40,7 +42,9 @@ class Batches:
         device: torch.device | None = None,
         steps: int | None = None,
         first_steps: int | None = None,
+        balance: Tensor | None = None,
     ) -> None:
+        self.members = [] if balance is None else [(balance.cpu() == k).nonzero()[:, 0] for k in balance.unique()]
         self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, epoch
         self.steps, self.first_steps = steps, first_steps or steps
         self.rank, self.world, self.device = rank, world, device
@@ -82,12 +86,24 @@ class Batches:
         generator = Generator().manual_seed(mix_seeds(self.seed, 0 if self.shuffle == "once" else number))
         if self.shuffle == "replacement":
             order = torch.randint(self.n, (self.world * sum(self.sizes),), generator=generator)
+        elif self.members:
+            order = self._balanced(generator)
         elif self.shuffle:
             order = torch.randperm(self.n, generator=generator)
         else:
             order = torch.arange(self.n)
         mine = order[self.rank :: self.world].to(self.device)
         yield from mine[: sum(self.sizes)].split(self.sizes)
+
+    def _balanced(self, generator: Generator) -> Tensor:
+        """As many numbers as there are examples, of each class as many; its examples in turn, each time shuffled."""
+        each = math.ceil(self.n / len(self.members))
+        drawn = []
+        for members in self.members:
+            rounds = math.ceil(each / len(members))
+            shuffled = [members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)]
+            drawn.append(torch.cat(shuffled)[:each])
+        return torch.cat(drawn)[torch.randperm(each * len(drawn), generator=generator)[: self.n]]
 
 
 class Chunk(NamedTuple):

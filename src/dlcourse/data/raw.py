@@ -100,7 +100,8 @@ class Source:
     folders: the names its folder may have under $DLCOURSE_DATA; a download goes to the first.
     stand_in: what is used when the data set is not available; stand_in_files: what that is made from, if not drawn.
     size: the default side of decoded photos, in pixels; None where the images have a fixed size.
-    drawn: it has no files, `read` draws it by a rule.
+    drawn: it has no files, `read` draws it by a rule. endings: of files that may be a root
+    instead of a folder. locate: for a data set that is one of many, the root that `extra` means.
     """
 
     name: str
@@ -118,6 +119,8 @@ class Source:
     stand_in_files: Callable[[], list[Path]] | None = None
     size: int | None = None
     drawn: bool = False
+    endings: tuple[str, ...] = ()
+    locate: Callable[[Mapping[str, Any]], Path] | None = None
 
 
 class DamagedFileError(InputError):

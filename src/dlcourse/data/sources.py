@@ -8,16 +8,18 @@ from typing import Any
 
 from dlcourse.config.plugins import find_object
 from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.core.files import cache_dir
 from dlcourse.data import synthetic
+from dlcourse.data.archives import open_root
 from dlcourse.data.assembly import assemble
-from dlcourse.data.cache import cache_dir, cache_file, fingerprint, load_prepared, save_prepared
+from dlcourse.data.cache import cache_file, fingerprint, load_prepared, save_prepared
 from dlcourse.data.raw import DownloadError, Options, Source, fetch
-from dlcourse.data.readers import cifar10, clusters, flowers17, folder, functions, mnist, nist36, sun
+from dlcourse.data.readers import cifar10, clusters, flowers17, folder, functions, hf, mnist, nist36, sun
 from dlcourse.data.tensors import Splits
 
 log = logging.getLogger(__name__)
 
-READERS = (mnist, nist36, cifar10, flowers17, sun, functions, clusters, folder)
+READERS = (mnist, nist36, cifar10, flowers17, sun, functions, clusters, folder, hf)
 SOURCES: dict[str, Source] = {reader.SOURCE.name: reader.SOURCE for reader in READERS}
 
 
@@ -72,6 +74,10 @@ def load(
         return assemble(entry, entry.read(Path(), [], options), options, memory_limit, None)
     if source == "stand-in":
         return stand_in(entry, options, "as data.source=stand-in asks")
+    if entry.locate is not None:
+        if root is not None:
+            raise InputError(f"data.root={root}: data=hf takes data.name=DIR")
+        root = entry.locate(options.extra)
     roots = search_path(entry, root)
     splits = load_real(entry, roots, options, memory_limit)
     if splits is not None:
@@ -110,9 +116,11 @@ def lookup(name: str) -> Source:
 
 
 def search_path(entry: Source, root: str | Path | None) -> list[Path]:
-    """Where to look for raw files: root and its subfolders; without root, $DLCOURSE_DATA and earlier downloads."""
+    """Where to look for raw files: root (of photos perhaps an archive) and its subfolders; without root, $DLCOURSE_DATA
+    and earlier downloads."""
     if root is not None:
         given = Path(root).expanduser()
+        given = open_root(given) if entry.size else given
         return [given, *(given / name for name in entry.folders)]
     data = os.environ.get("DLCOURSE_DATA")
     here = [Path(data).expanduser() / name for name in entry.folders] if data else []
@@ -122,7 +130,8 @@ def search_path(entry: Source, root: str | Path | None) -> list[Path]:
 def raw_files(entry: Source, root: Path) -> list[Path]:
     """The data set's raw files under a root; none if it doesn't hold the data set."""
     try:
-        return entry.find(root) if root.is_dir() else []
+        known = root.is_dir() or (root.is_file() and root.name.lower().endswith(entry.endings))
+        return entry.find(root) if known else []
     except OSError as error:
         raise unreadable(root, error) from error
 

@@ -1,5 +1,6 @@
 """What a data set is here: a few tensors, and where they came from."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,10 +28,12 @@ class Tensors:
 
     x: uint8 [N, C, H, W] images in 0..255, or float32 [N, D] vectors.
     y: int64 [N] class numbers, or float32 [N, K] targets.
+    hashes: int64 [N] of `hash_pixels`, where they are known.
     """
 
     x: Tensor
     y: Tensor
+    hashes: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -43,6 +46,12 @@ class Tensors:
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         return self.x.index_select(0, index), self.y.index_select(0, index)  # much faster than [index] on bytes
+
+
+def hash_pixels(x: Tensor) -> Tensor:
+    """int64 [N] of images uint8 [N, C, H, W]: equal for equal ones, different (but for one pair in 2^64) for others."""
+    digests = [hashlib.blake2b(row, digest_size=8).digest() for row in x.flatten(1).numpy()]
+    return torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.int64)
 
 
 class Examples:

@@ -26,6 +26,11 @@ def is_file_name(text: str) -> bool:
     return any(sign in text for sign in "./~")
 
 
+def is_file(text: str) -> bool:
+    """Whether a text names a file or folder that is there, as data.name may with data=hf."""
+    return is_file_name(text) and Path(text).expanduser().exists()
+
+
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain dicts with everything filled in. Raises InputError for a missing value or a bad reference."""
     try:
@@ -40,7 +45,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         raise cause or InputError(f"{error.full_key or 'the config'}: {first_line(error)}") from None
     assert isinstance(plain, dict)
     given = {str(key): value for key, value in plain.items() if key != "hydra"}
-    for group, key, is_path in (("data", "root", bool), ("model", "weights", is_file_name)):
+    for group, key, is_path in (("data", "root", bool), ("data", "name", is_file), ("model", "weights", is_file_name)):
         path = given[group].get(key) if isinstance(given.get(group), dict) else None
         if isinstance(path, str) and is_path(path):  # a run is found again from any directory
             given[group][key] = str(Path(path).expanduser().absolute())

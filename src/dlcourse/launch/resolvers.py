@@ -12,7 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from dlcourse import runs
 from dlcourse.config.search import conf_dir, find_config, groups
 from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.data.archives import open_root
 from dlcourse.data.listing import class_folders
+from dlcourse.data.tables import class_names, is_table, read_table
 from dlcourse.runs import find_encoder_run
 
 FEATURES = {
@@ -109,13 +111,21 @@ def _image_shape(channels: int, *sides: int | None) -> list[int]:
 
 
 def _folder_classes(root: str | None) -> int:
-    """How many classes a folder of images has: its sub-folders, or those of its train/."""
+    """How many classes a folder of images has: its sub-folders, or those of its train/; or a table's labels."""
     if root is None:
         raise InputError("data.root is missing: the folder that holds <class>/*.jpg or {train,val,test}/<class>/*.jpg")
-    top = Path(root).expanduser()
+    top = open_root(Path(root).expanduser())
+    if is_table(top):
+        return len(class_names(read_table(top)))
     if not top.is_dir():
-        raise InputError(f"data.root={root}: there is no such folder")
+        raise InputError(f"data.root={root}: there is no such folder, table (.csv) or archive (.zip, .tar)")
     return len(class_folders(top)[0])
+
+
+def _hf_classes(name: str, subset: str | None, label_column: str | None) -> int:
+    from dlcourse.data.readers.hf import count_classes  # here, because what it needs takes seconds to import
+
+    return count_classes(name, subset, label_column)
 
 
 def _encoded(key: str, *, _root_: DictConfig) -> Any:
@@ -130,6 +140,8 @@ OmegaConf.register_new_resolver(
     "class_count", lambda kept, n: len(kept) if OmegaConf.is_list(kept) and kept else n, replace=True
 )
 OmegaConf.register_new_resolver("folder_classes", _folder_classes, replace=True)
+OmegaConf.register_new_resolver("hf_classes", _hf_classes, replace=True)
+OmegaConf.register_new_resolver("short_name", lambda name: Path(name).name, replace=True)
 OmegaConf.register_new_resolver(
     "outputs", lambda classes, loss: 1 if loss == "binary_cross_entropy" else classes, replace=True
 )

@@ -33,12 +33,14 @@ FIRST = ("data.name", "model.name")
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run: its flat config, lists as texts; its row of results; metrics.csv; test confusions and classes."""
+    """A finished run: its flat config, lists as texts; its row of results; metrics.csv; test confusions and classes,
+    and a row of figures for each class."""
 
     config: dict[str, Any]
     row: dict[str, Any]
     history: DataFrame
     confusion: tuple[Any, list[str]] | None
+    per_class: list[dict[str, Any]]
 
 
 def read_records(found: Sequence[Path]) -> tuple[list[Record], list[str]]:
@@ -69,7 +71,8 @@ def record(run: Path) -> Record:
         raise InputError(f"{run}: its {METRICS} or {confusion_file(run, 'test').name} is damaged") from error
     if "epoch" not in rows or len(rows) < result["epochs"]:
         raise InputError(f"{run / METRICS} is damaged: it has {len(rows)} rows of {result['epochs']} epochs")
-    return Record(config, tables.run_record(run) | {"model": result["model"], "seed": result["seed"]}, rows, matrix)
+    row = tables.run_record(run) | {"model": result["model"], "seed": result["seed"]}
+    return Record(config, row, rows, matrix, (result.get("per_class") or {}).get("test", []))
 
 
 def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -> Page:
@@ -173,7 +176,7 @@ def curves(records: Sequence[Record], table: DataFrame, by: Sequence[str]) -> li
 
 
 def best_confusion(records: Sequence[Record], table: DataFrame, differing: Sequence[str]) -> list[Item]:
-    """The test confusions of the run with the best validation accuracy."""
+    """The test confusions and the classes of the run with the best validation accuracy."""
     scores = [r.row.get("val/accuracy", np.nan) if r.confusion else np.nan for r in records]
     if not np.isfinite(scores).any():
         return []
@@ -183,4 +186,8 @@ def best_confusion(records: Sequence[Record], table: DataFrame, differing: Seque
     drawn = plots.confusion_matrix(*saved, title="Confusion matrix, test set")
     which = f" of {named(table, differing)[best]}" if differing else ""
     note = f"Of the run with the best validation accuracy: {escape_markdown(str(records[best].row['run']))}."
-    return [Plot("confusion_matrix", f"Confusion matrix{which}", drawn, note)]
+    items: list[Item] = [Plot("confusion_matrix", f"Confusion matrix{which}", drawn, note)]
+    if rows := records[best].per_class:  # older runs have none
+        macro = "The last row has the means over the classes; that of recall is the macro (or balanced) accuracy."
+        items.append(Table(f"Test set by class{which}", DataFrame(rows), macro))
+    return items

@@ -7,7 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import Accuracy, F1Score, Precision, Recall
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.classification import (
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from dlcourse.core.errors import InputError
 from dlcourse.tasks.task import Batch, Task
@@ -18,7 +23,10 @@ class Classify(Task):
 
     loss: `cross_entropy` (the net gives a logit a class) or `binary_cross_entropy` (one logit, for class 1).
     Precision, recall and F1 are averaged over the classes (macro); with one output they are those of class 1.
+    The training loss is the mean over examples; after `weigh_classes` the mean weighted by their classes.
     """
+
+    class_weights: Tensor | None
 
     names = ("loss", "accuracy", "precision", "recall", "f1")
 
@@ -42,6 +50,7 @@ class Classify(Task):
             {"task": "binary"} if self.binary else {"task": "multiclass", "num_classes": classes, "average": "macro"}
         )
         options["validate_args"] = False  # `step` has, and it takes seven times as long as counting
+        self.register_buffer("class_weights", None, persistent=False)
         self.metrics = torch.nn.ModuleDict(
             {
                 "accuracy": Accuracy(**options | ({} if self.binary else {"average": "micro"})),
@@ -57,12 +66,21 @@ class Classify(Task):
         self.check_output(logits)
         if self.binary:
             logits = logits.squeeze(1)
-            loss = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
             predicted = (logits.detach() > 0).long()
         else:
-            loss = F.cross_entropy(logits, y)
             predicted = logits.detach().argmax(1)
-        return loss, (predicted, y)
+        if self.class_weights is None or stage != "train":
+            return self._losses(logits, y, "mean"), (predicted, y)
+        weights = self.class_weights[y]
+        return (weights * self._losses(logits, y, "none")).sum() / weights.sum(), (predicted, y)
+
+    def _losses(self, logits: Tensor, y: Tensor, reduction: str) -> Tensor:
+        if self.binary:
+            return F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction=reduction)
+        return F.cross_entropy(logits, y, reduction=reduction)
+
+    def weigh_classes(self, weights: Tensor) -> None:
+        self.class_weights = weights
 
     def check_output(self, output: Tensor) -> None:
         if output.dim() != 2 or output.shape[1] != self.outputs:
@@ -82,6 +100,15 @@ class Classify(Task):
         """How many examples of each class (rows) were last taken for each (columns), in test or val; int64 [K, K]."""
         predicted, y = self.tested if split == "test" else self.validated
         return multiclass_confusion_matrix(predicted, y, num_classes=self.classes)
+
+    def class_scores(self, average: str = "none") -> dict[str, Tensor]:
+        """Precision, recall and F1 [K] of each class in the last test; with average `macro` their means []."""
+        predicted, y = self.tested
+        return {
+            "precision": multiclass_precision(predicted, y, self.classes, average),
+            "recall": multiclass_recall(predicted, y, self.classes, average),
+            "f1": multiclass_f1_score(predicted, y, self.classes, average),
+        }
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax (or sigmoid) probabilities [B, classes] of images [B, C, H, W]."""

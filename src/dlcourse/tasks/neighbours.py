@@ -8,7 +8,7 @@ from torch import Tensor
 from dlcourse.core.errors import InputError
 from dlcourse.nets import Neighbours
 from dlcourse.tasks.classify import Classify
-from dlcourse.tasks.task import Batch
+from dlcourse.tasks.task import Batch, Task
 
 
 class Memorise(Classify):
@@ -38,6 +38,9 @@ class Memorise(Classify):
             except ValueError as error:
                 raise InputError(f"model.net.{error}") from None
             self.seen = []
+
+    def weigh_classes(self, weights: Tensor) -> None:
+        Task.weigh_classes(self, weights)
 
     def configure_optimizers(self) -> Any:
         nothing: list[Tensor] = [torch.zeros(0)]

@@ -93,6 +93,9 @@ class ByHand(Task):
         for parameter, gradient in zip(self.net.parameters(), self.network.gradients, strict=True):
             parameter.grad = torch.from_numpy(gradient).view_as(parameter).to(parameter.device)
 
+    def weigh_classes(self, weights: Tensor) -> None:
+        Task.weigh_classes(self, weights)
+
     def configure_optimizers(self) -> Any:
         by_hand(self.net)
         return super().configure_optimizers()

@@ -94,6 +94,13 @@ class Task(L.LightningModule):
         """What `step` is given in training: the batch, with whatever is drawn at random for it."""
         return batch
 
+    def weigh_classes(self, weights: Tensor) -> None:
+        """From now on let each training example count by its class, weights [K]. Raises InputError where it can't."""
+        raise InputError(
+            "data.balance=weights is for classifiers whose loss autograd differentiates: "
+            "data.balance=true draws each class equally often instead"
+        )
+
     def terms(self, batch: Batch) -> int:
         """How many terms the mean loss of a batch is the mean of: its examples."""
         return len(batch[1])

@@ -29,7 +29,16 @@ from dlcourse.training.loading import epochs_done, load_state, load_weights, rea
 from dlcourse.training.loggers import close_loggers, log_outcome, open_loggers
 from dlcourse.training.setup import assemble, quiet
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
-from dlcourse.training.summary import announce, chosen_values, facts, how_to_resume, quote_path, report, summarise
+from dlcourse.training.summary import (
+    announce,
+    chosen_values,
+    facts,
+    how_to_resume,
+    per_class,
+    quote_path,
+    report,
+    summarise,
+)
 from dlcourse.training.tuning import find_lr
 from dlcourse.training.watching import Watch, show_codes
 
@@ -122,6 +131,8 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         data.prepare()
         if isinstance(task, Classify) and data.splits["train"].y.is_floating_point():
             raise InputError(f"model={result['model']} tells classes apart, data={data.name} has numbers to be met")
+        if data.balance == "weights":
+            task.weigh_classes(data.class_weights())
         if data.encoder is not None and main_process():
             data.encoder.save(run / FITTED)
         about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
@@ -158,6 +169,7 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
             result["metrics"] |= evaluate(plain, task, data, split)
             if isinstance(task, Classify):
                 runs.write_confusion(run, split, task.confusion().tolist(), data.classes)
+                result.setdefault("per_class", {})[split] = per_class(task, data.classes)
         if result["score"] is None:
             result["score"] = result["metrics"].get(result["monitor"])
         if plain["trainer"]["figures"]:

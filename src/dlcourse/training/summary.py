@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from dlcourse.config.identity import flatten, hashed_values
 from dlcourse.config.schema import OPTIONAL
 from dlcourse.config.search import find_config
 from dlcourse.data.module import DataModule
-from dlcourse.tasks import Task
+from dlcourse.tasks import Classify, Task
+from dlcourse.tasks.task import round_to_float32
+
+MACRO = "(macro)"  # the row of the means; no folder's name
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,19 @@ def data_facts(data: DataModule) -> dict[str, Any]:
     if data.encoder is not None:
         about["encoder"] = {"is": data.encoder.words, "config_hash": data.encoder.config_hash}
     return about | {split: len(examples) for split, examples in data.splits.items()}
+
+
+def per_class(task: Classify, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """What result.json says of each class in the last test: its examples (n), precision, recall and F1; in the last row
+    their means over the classes that there are. The mean of recall is the macro accuracy."""
+    _, y = task.tested
+    counts = [*torch.bincount(y, minlength=len(classes)).tolist(), len(y)]
+    rows = [{"class": name, "n": n} for name, n in zip([*classes, MACRO], counts, strict=True)]
+    macro = task.class_scores("macro")
+    for name, column in task.class_scores().items():
+        for row, value in zip(rows, [*column.tolist(), macro[name].item()], strict=True):
+            row[name] = round_to_float32(value)
+    return rows
 
 
 def summarise(result: dict[str, Any], keep: Keep) -> None:

@@ -1,4 +1,4 @@
-"""Anyone's own images: root/CLASS/*.jpg, or root/{train,val,test}/CLASS/*.jpg."""
+"""Anyone's own images: root/CLASS/*.jpg, or root/{train,val,test}/CLASS/*.jpg, or a table of them."""
 
 from pathlib import Path
 
@@ -7,30 +7,65 @@ import numpy as np
 from dlcourse.core.errors import InputError, or_list
 from dlcourse.data.listing import SUFFIXES, class_folders, is_photo, list_photos, subfolders
 from dlcourse.data.raw import Options, Reading, Source, Split, stratified
+from dlcourse.data.tables import ENDINGS, class_names, is_table, read_table, refuse
+
+Labelled = tuple[list[Path], np.ndarray]  # images and their class numbers
 
 
 def find(root: Path) -> list[Path]:
-    """Every image in a folder below root."""
-    return [path for path in list_photos(root) if path.parent != root]
+    """Every image in a folder below root; of a table itself, and every image that it lists."""
+    if not is_table(root):
+        return [path for path in list_photos(root) if path.parent != root]
+    rows = read_table(root)
+    gone = [row for row in rows if not row.file.is_file()]
+    refuse(root, [row.line for row in gone], f"a file that is not there ({gone[0].file})" if gone else "")
+    return [root, *(row.file for row in rows)]
 
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
-    """Splits as the folders have them; otherwise drawn from all images, seeded, with the same shares of each class."""
+    """Splits as the folders or the table have them; else drawn from all images, with the same shares of each class."""
+    classes, parts = listed(root) if is_table(root) else below(root, files)
+    return divide(parts, classes, f"a {'table' if is_table(root) else 'folder'} of {len(classes)} classes", root)
+
+
+def divide(parts: dict[str, Labelled], classes: list[str], what: str, root: Path) -> Reading:
+    """Images as they are split, or, all in one split '', drawn; where there are none for testing, some of train are."""
+    if "" in parts:
+        train, val, test = split(*parts[""], (0.7, 0.15, 0.15), root)
+        return reading(train, val, test, classes, what, "split 70/15/15")
+    if "test" in parts:
+        return reading(parts["train"], parts.get("val"), parts["test"], classes, what, "with its own splits")
+    train, test = split(*parts["train"], (0.85, 0.15), root)
+    detail = "without a test set: 15 % of train is kept for testing"
+    return reading(train, parts.get("val"), test, classes, what, detail)
+
+
+def listed(root: Path) -> tuple[list[str], dict[str, Labelled]]:
+    """The classes in a table, and each split's images and class numbers; one split '' where it has none."""
+    rows = read_table(root)
+    classes = class_names(rows)
+    odd = [row for row in rows if row.label not in classes]
+    refuse(root, [row.line for row in odd], f"a class that train does not have ({odd[0].label})" if odd else "")
+    parts: dict[str, Labelled] = {}
+    for name in dict.fromkeys(row.split for row in rows):
+        chosen = [row for row in rows if row.split == name]
+        numbers = np.array([classes.index(row.label) for row in chosen], np.int64)
+        parts[name] = [row.file for row in chosen], numbers
+    return classes, parts
+
+
+def below(root: Path, files: list[Path]) -> tuple[list[str], dict[str, Labelled]]:
+    """The same of a folder."""
     classes, folders = class_folders(root)
     if not folders:
-        train, val, test = split(*labelled(root, files, classes), (0.7, 0.15, 0.15), root)
-        return reading(train, val, test, classes, "split 70/15/15")
-    parts = {
+        return classes, {"": labelled(root, files, classes)}
+    return classes, {
         name: labelled(folder, [path for path in files if path.is_relative_to(folder)], classes)
         for name, folder in folders.items()
     }
-    if "test" in parts:
-        return reading(parts["train"], parts.get("val"), parts["test"], classes, "with its own splits")
-    train, test = split(*parts["train"], (0.85, 0.15), root)
-    return reading(train, parts.get("val"), test, classes, "without a test folder: 15 % of train is kept for testing")
 
 
-def labelled(folder: Path, files: list[Path], classes: list[str]) -> tuple[list[Path], np.ndarray]:
+def labelled(folder: Path, files: list[Path], classes: list[str]) -> Labelled:
     """The images in `folder` and their class numbers, each by the subfolder it lies in."""
     direct = next((path.name for path in folder.iterdir() if is_photo(path.name)), None)
     if direct:
@@ -53,17 +88,19 @@ def split(x: list[Path], y: np.ndarray, shares: tuple[float, ...], root: Path) -
     return [([x[at] for at in part], y[part]) for part in parts]
 
 
-def reading(train: Split, val: Split | None, test: Split, classes: list[str], detail: str) -> Reading:
+def reading(train: Split, val: Split | None, test: Split, classes: list[str], what: str, detail: str) -> Reading:
     sizes = "/".join(str(len(part[1])) if part else "-" for part in (train, val, test))
-    return Reading(train, val, test, classes, False, f"a folder of {len(classes)} classes ({sizes}), {detail}")
+    return Reading(train, val, test, classes, False, f"{what} ({sizes}), {detail}")
 
 
 SOURCE = Source(
     name="folder",
     title="your own images, one folder per class",
     what="any",
-    expects=f"CLASS/ folders of images ({', '.join(SUFFIXES)}), or train/CLASS, val/CLASS and test/CLASS",
+    expects=f"CLASS/ folders of images ({', '.join(SUFFIXES)}), or train/CLASS, val/CLASS and test/CLASS; or it is a "
+    "zip or tar of such a folder, or a .csv with the columns file,label[,split]",
     find=find,
     read=read,
     size=224,
+    endings=ENDINGS,
 )

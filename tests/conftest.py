@@ -23,6 +23,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache for all tests and their subprocesses, no real data unless a test asks for them, one thread a worker."""
     before = dict(os.environ)
     os.environ["DLCOURSE_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "dlcourse-cache")
+    os.environ["HF_HOME"] = str(tmp_path_factory.getbasetemp().parent / "hf-cache")
     os.environ.pop("DLCOURSE_DATA", None)
     os.environ["DLCOURSE_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -23,6 +23,7 @@ NEEDS = {
     "data=flowers17": ("model=linear", "data.size=32"),
     "data=folder": ("model=linear", "data.source=auto"),
     "data=functions": ("model=regression",),
+    "data=hf": ("model=linear", "data.source=auto"),
     "data=mnist": ("model=linear",),
     "data=mnist5": ("model=linear",),
     "data=nist36": ("model=linear",),
@@ -55,12 +56,12 @@ def test_every_choice_trains(choice: str, train: Train, tmp_path: Path, monkeypa
     overrides += [o for o in FAST if o.split("=")[0] not in given]
     if "model" not in given and not choice.startswith("experiment"):
         overrides.append("model=linear")
-    if choice == "data=folder":
+    if choice in ("data=folder", "data=hf"):
         for name in ("cat", "dog"):
             (tmp_path / "photos" / name).mkdir(parents=True)
             for i in range(20):
                 Image.new("RGB", (20, 20), (12 * i, 0, 99)).save(tmp_path / "photos" / name / f"{i}.png")
-        overrides.append(f"data.root={tmp_path / 'photos'}")
+        overrides.append(f"data.{'root' if choice == 'data=folder' else 'name'}={tmp_path / 'photos'}")
     result = runs.read_result(train(*overrides))
     assert result["status"] == "done"
     assert result["epochs"] == 1
@@ -89,7 +90,7 @@ def test_numbers_are_numbers(config: Config) -> None:
     from dlcourse.config.identity import flatten
 
     for choice in CHOICES:
-        if choice == "data=folder":
+        if choice in ("data=folder", "data=hf"):
             continue
         for key, value in flatten(config(choice)).items():
             if isinstance(value, str):

@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_name_is_said(tmp_path: Path, monkeypatch: pytest.M
     datasets.DatasetDict({"left": rows(3), "right": rows(3)}).save_to_disk(tmp_path / "odd")
     with pytest.raises(InputError, match=r"has the splits left or right, and none that is called train"):
         load_hf(tmp_path / "odd")
-    with pytest.raises(InputError, match=r"data.name is missing: give it as data.name=VALUE"):
+    with pytest.raises(InputError, match=r"^data.name is missing: OWNER/NAME of a data set"):
         config("data=hf")
     with pytest.raises(InputError, match=r"data=hf takes data.name=DIR"):
         load("hf", root=tmp_path, extra={"dataset": "x"})

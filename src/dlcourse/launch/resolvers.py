@@ -122,6 +122,13 @@ def _folder_classes(root: str | None) -> int:
     return len(class_folders(top)[0])
 
 
+def _short_name(name: str | None) -> str:
+    """Of a data set that is named by its owner or a path, too, its own name."""
+    if name is None:
+        raise InputError("data.name is missing: OWNER/NAME of a data set on the Hugging Face hub, or the folder of one")
+    return Path(str(name)).name
+
+
 def _hf_classes(name: str, subset: str | None, label_column: str | None) -> int:
     from dlcourse.data.readers.hf import count_classes  # here, because what it needs takes seconds to import
 
@@ -141,7 +148,7 @@ OmegaConf.register_new_resolver(
 )
 OmegaConf.register_new_resolver("folder_classes", _folder_classes, replace=True)
 OmegaConf.register_new_resolver("hf_classes", _hf_classes, replace=True)
-OmegaConf.register_new_resolver("short_name", lambda name: Path(name).name, replace=True)
+OmegaConf.register_new_resolver("short_name", _short_name, replace=True)
 OmegaConf.register_new_resolver(
     "outputs", lambda classes, loss: 1 if loss == "binary_cross_entropy" else classes, replace=True
 )

@@ -97,6 +97,10 @@ def test_columns_are_found_or_set(tmp_path: Path) -> None:
         load_hf(folder, label_column="kid")
     with pytest.raises(InputError, match=r"data.image_column=lft: there is no such column; did you mean left[?]"):
         load_hf(folder, label_column="kind", image_column="lft")
+    with pytest.raises(InputError, match=r"data.image_column=kind has no images in it"):
+        load_hf(folder, label_column="other", image_column="kind")
+    with pytest.raises(InputError, match=r"data.label_column=left has no classes in it, but Image"):
+        load_hf(folder, label_column="left")
     assert list(load_hf(folder, label_column="other", image_column="left").classes) == ["0", "1", "2"]
 
 
@@ -105,7 +109,7 @@ def test_labels_that_are_not_published(tmp_path: Path) -> None:
     unknown = unknown.cast_column("label", datasets.ClassLabel(names=["ape", "cat", "dog"]))
     folder = parquet(tmp_path / "pets", train=rows(30), test=unknown)
     assert counts(load_hf(folder)) == [[8, 8, 8], [2, 2, 2]]
-    with pytest.raises(InputError, match="row 0 of train has no class, but -1 in label"):
+    with pytest.raises(InputError, match=r"row 0 of train of .* has the label -1, which is no class of train"):
         load_hf(parquet(tmp_path / "none", train=unknown))
 
 

@@ -147,7 +147,7 @@ def test_a_stand_in_is_announced_and_can_be_refused(caplog: pytest.LogCaptureFix
         ({"name": "mnits"}, "did you mean mnist"),
         ({"name": "imagenet21k"}, r"'imagenet21k' \(possible: mnist, nist36, cifar10"),
         ({"name": "mnist", "source": "fake"}, "auto, real or stand-in"),
-        ({"name": "mnist", "size": 64}, "flowers17, sun or folder"),
+        ({"name": "mnist", "size": 64}, "flowers17, sun, folder or hf"),
         ({"name": "sun", "size": 0}, "1 or more"),
         ({"name": "sun", "channels": 2}, r"1 \(grey\) or 3"),
     ],

@@ -27,7 +27,7 @@ from dlcourse.training.encoders import FITTED, keep_features
 from dlcourse.training.evaluation import evaluate
 from dlcourse.training.loading import epochs_done, load_state, load_weights, read_checkpoint
 from dlcourse.training.loggers import close_loggers, log_outcome, open_loggers
-from dlcourse.training.setup import assemble, quiet
+from dlcourse.training.setup import assemble, quiet, read_data
 from dlcourse.training.stepping import chunk_steps, needs_single_steps
 from dlcourse.training.summary import (
     announce,
@@ -128,11 +128,9 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         task, data, trainer, keep = assemble(plain, run, resume)
         keep.diverged = previous.get("diverged")
         weights = previous.get("weights") if resume else load_weights(task, plain)
-        data.prepare()
+        read_data(task, data)
         if isinstance(task, Classify) and data.splits["train"].y.is_floating_point():
             raise InputError(f"model={result['model']} tells classes apart, data={data.name} has numbers to be met")
-        if data.balance == "weights":
-            task.weigh_classes(data.class_weights())
         if data.encoder is not None and main_process():
             data.encoder.save(run / FITTED)
         about = facts(task, data, trainer) | ({"weights": weights} if weights else {})

@@ -74,6 +74,13 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
     return task, data, trainer, keep
 
 
+def read_data(task: Task, data: DataModule) -> None:
+    """Read the data, and tell the task what it has to know of them before it is trained."""
+    data.prepare()
+    if data.balance == "weights":
+        task.weigh_classes(data.class_weights())
+
+
 class Unprofiled(PassThroughProfiler):
     """No profiler: Lightning's own empty one is a generator that each step enters 58 times."""
 

@@ -9,7 +9,7 @@ from lightning.pytorch.tuner import Tuner
 
 from dlcourse import plots
 from dlcourse.core.errors import InputError
-from dlcourse.training.setup import assemble
+from dlcourse.training.setup import assemble, read_data
 
 log = logging.getLogger(__name__)
 LOWEST, HIGHEST, STEPS, SKIPPED = 1e-6, 10.0, 100, 10
@@ -31,7 +31,7 @@ def find_lr(plain: dict[str, Any], run: Path) -> tuple[dict[str, Any], dict[str,
         raise InputError(f"tune.lr=true: model={plain['model']['name']} has no gradients, and so no rate to find")
     if trainer.world_size > 1:
         raise InputError("tune.lr=true finds a rate on one device: trainer.devices=1")
-    data.prepare()
+    read_data(task, data)
     trainer.callbacks = []  # type: ignore[attr-defined]
     finder = Tuner(trainer).lr_find(
         task, datamodule=data, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False

@@ -15,7 +15,7 @@ from dlcourse.data.archives import open_root
 from dlcourse.data.listing import is_hidden, listing_hash
 from dlcourse.data.photos import decode_each, refuse_bad
 from dlcourse.data.raw import Options, Reading, Source, Split
-from dlcourse.data.readers.folder import divide
+from dlcourse.data.readers.folder import Labelled, divide
 from dlcourse.data.tables import SPLITS
 
 LABELS = ("label", "labels", "class", "target")  # what a column of labels is usually called
@@ -120,7 +120,11 @@ def choose(key: str, found: list[str], options: Mapping[str, Any], columns: list
 def class_names(rows: Any, column: str) -> list[str]:
     """The classes: as the data set names them, or the values that there are, sorted."""
     kind = rows.features[column]
-    return list(getattr(kind, "names", [])) or [str(value) for value in sorted(set(rows[column]) - {None})]
+    if names := getattr(kind, "names", None):
+        return list(names)
+    if getattr(kind, "dtype", "").startswith(("int", "uint", "bool", "string", "large_string")):
+        return [str(value) for value in sorted(set(rows[column]) - {None})]
+    raise InputError(f"data.label_column={column} has no classes in it, but {kind}")
 
 
 def count_classes(name: str, subset: str | None, column: str | None) -> int:
@@ -132,28 +136,19 @@ def count_classes(name: str, subset: str | None, column: str | None) -> int:
 
 def read(root: Path, files: list[Path], options: Options) -> Reading:
     """Its splits as they are; without one for testing 15 % of train are kept for that."""
-    import datasets
-
     splits = open_splits(root, options.extra)
     image, label = (column(splits["train"], options.extra) for column in (image_column, label_column))
     classes = class_names(splits["train"], label)
-    named = hasattr(splits["train"].features[label], "names")
-    numbers: dict[Any, int] = {at if named else name: at for at, name in enumerate(classes)}
     contents: dict[Path, bytes] = {}
-    parts: dict[str, tuple[list[Path], np.ndarray]] = {}
+    parts: dict[str, Labelled] = {}
     for split, rows in splits.items():
-        values = [value if named else str(value) for value in rows[label]]
-        odd = next((at for at, value in enumerate(values) if value not in numbers), None)
-        if odd is not None and split != "train" and set(values) == {-1}:
+        values = rows[label][:]
+        if split != "train" and set(values) == {-1}:
             continue  # published without its labels
-        if odd is not None:
-            raise InputError(f"{root}: row {odd} of {split} has no class, but {rows[label][odd]} in {label}")
-        plain = rows.cast_column(image, datasets.Image(decode=False))
-        pictures = [cell or {} for cell in plain[image]]
-        paths = [Path(split, f"row {at}") for at in range(len(values))]
-        for path, cell in zip(paths, pictures, strict=True):
-            contents[path] = cell.get("bytes") or (Path(cell["path"]).read_bytes() if cell.get("path") else b"")
-        parts[split] = paths, np.array([numbers[value] for value in values], np.int64)
+        y = np.array(numbers(values, classes, rows.features[label], f"{split} of {root}"), np.int64)
+        paths = [Path(split, f"row {at}") for at in range(len(y))]
+        contents |= zip(paths, image_files(rows, image), strict=True)
+        parts[split] = paths, y
     hashes: dict[Path, str] = {}
 
     def decoded(part: Split) -> Split:
@@ -165,10 +160,31 @@ def read(root: Path, files: list[Path], options: Options) -> Reading:
 
     what = f"{options.extra.get('dataset', root)}, a Hugging Face data set of {len(classes)} classes"
     divided = divide(parts, classes, what, root)
-    train, val, test = (decoded(p) if p else None for p in (divided.train, divided.val, divided.test))
-    assert train is not None and test is not None
+    train, val, test = decoded(divided.train), decoded(divided.val) if divided.val else None, decoded(divided.test)
     listing = {f"listing of {len(hashes)} pictures": listing_hash(Path(), hashes, hashes.values())}
     return Reading(train, val, test, classes, False, divided.detail, listing)
+
+
+def numbers(values: list[Any], classes: list[str], kind: Any, where: str) -> list[int]:
+    """The class numbers of some labels, which are numbers already where the data set names its classes."""
+    known = {at if hasattr(kind, "names") else name: at for at, name in enumerate(classes)}
+    keys = values if hasattr(kind, "names") else list(map(str, values))
+    if odd := [at for at, key in enumerate(keys) if key not in known]:
+        raise InputError(f"row {odd[0]} of {where} has the label {values[odd[0]]}, which is no class of train")
+    return [known[key] for key in keys]
+
+
+def image_files(rows: Any, column: str) -> list[bytes]:
+    """The image files in a column, as they are stored; nothing for a row without one."""
+    import datasets
+
+    try:
+        cells = rows.cast_column(column, datasets.Image(decode=False))[column]
+    except Exception as error:
+        raise InputError(f"data.image_column={column} has no images in it: {first_line(error)}") from error
+    return [
+        (cell["bytes"] or (Path(cell["path"]).read_bytes() if cell["path"] else b"")) if cell else b"" for cell in cells
+    ]
 
 
 SOURCE = Source(

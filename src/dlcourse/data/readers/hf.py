@@ -178,13 +178,15 @@ def image_files(rows: Any, column: str) -> list[bytes]:
     """The image files in a column, as they are stored; nothing for a row without one."""
     import datasets
 
+    def content(cell: dict[str, Any] | None) -> bytes:
+        if cell and cell["bytes"] is None and cell["path"] is not None:
+            return Path(cell["path"]).read_bytes()
+        return (cell and cell["bytes"]) or b""
+
     try:
-        cells = rows.cast_column(column, datasets.Image(decode=False))[column]
-    except Exception as error:
+        return [content(cell) for cell in rows.cast_column(column, datasets.Image(decode=False))[column]]
+    except Exception as error:  # what Arrow raises, and a path that leads nowhere
         raise InputError(f"data.image_column={column} has no images in it: {first_line(error)}") from error
-    return [
-        (cell["bytes"] or (Path(cell["path"]).read_bytes() if cell["path"] else b"")) if cell else b"" for cell in cells
-    ]
 
 
 SOURCE = Source(

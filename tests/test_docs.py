@@ -69,6 +69,8 @@ def test_every_command_of_the_documentation_is_understood(
     monkeypatch.setattr(train_command, "run_hydra", begin)
     monkeypatch.setattr("dlcourse.studies.runner.run_study", begin)
     monkeypatch.chdir(tmp_path)
+    for name in ("daisy", "tulip"):  # of docs/own_images.md
+        (tmp_path / "photos" / name).mkdir(parents=True)
     _, _, module, *words = shlex.split(command)
     monkeypatch.setattr("sys.argv", [module, *words])
     try:

@@ -41,7 +41,7 @@ def commands(text: str) -> list[list[str]]:
 
 def named(text: str) -> list[str]:
     """All commands of ours, also those within a sentence or a table."""
-    found = re.findall(r"python -m dlcourse\b[^`\n]*", re.sub(r"\\\n\s*", "", text))
+    found = re.findall(r"(?<!\$\()python -m dlcourse\b[^`\n]*", re.sub(r"\\\n\s*", "", text))
     return sorted({re.sub(r"\s+# .*", "", command).strip() for command in found})
 
 

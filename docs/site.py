@@ -18,7 +18,8 @@ def on_config(config: Any) -> Any:
     for page in sorted(docs.glob("reports/*/*.md")):
         courses.setdefault(page.parent.name.upper(), []).append(page.relative_to(docs).as_posix())
     section = next(item for item in config.nav if "The reports" in item)
-    section["The reports"] = ["reports/README.md", "reports/changes.md", *({name: of} for name, of in courses.items())]
+    changed = {"Verdicts that changed": "reports/changes.md"}
+    section["The reports"] = ["reports/README.md", changed, *({name: of} for name, of in courses.items())]
     return config
 
 

@@ -124,7 +124,8 @@ def within(
 ) -> Verdict:
     """Reproduced where each metric's mean lies between two numbers, for each value of the column `by` if there is one;
     refuted where one doesn't."""
-    samples, texts = [], []
+    samples: list[Sample] = []
+    texts = []
     for metric in metrics:
         found = aggregate_by(table, metric, by, of, complete=True) if by else {"": aggregate(table, metric, of)}
         samples += found.values()

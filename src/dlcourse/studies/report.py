@@ -231,7 +231,8 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
     done = known.done()
     swept = {key for block in study.blocks.values() for key in block}
     narrowing = [key for key in overrides if key in swept]
-    changed = [key for key in overrides if key not in swept and not key.startswith(COMFORT)]
+    telling = {key: value for key, value in overrides.items() if not key.startswith(COMFORT)}
+    changed = [key for key in telling if key not in swept]
     made = items_with_words(study, known) if len(done) else []
     findings = []
     for claim in [] if quick else study.claims:
@@ -248,7 +249,7 @@ def write_report(study: Study, known: Runs, overrides: Mapping[str, Any], quick:
             source=study.source,
             lead=study.text,
             opening=opening_plot(beside) if beside else None,
-            banner=collect_warnings(known.table, overrides, quick),
+            banner=collect_warnings(known.table, telling, quick),
             deviations=study.deviations,
             items=[item for _, entry in made for item in entry],
             verdicts=findings,

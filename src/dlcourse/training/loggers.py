@@ -1,6 +1,7 @@
 """Lightning's loggers: which a config asks for, where each keeps a run, and what is shown in each."""
 
 import contextlib
+import logging
 import os
 import shutil
 import uuid
@@ -20,6 +21,7 @@ from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch.jobs import loggers_in_use
 from dlcourse.plots import Array
 
+log = logging.getLogger(__name__)
 Rows = Sequence[Mapping[str, float]]
 
 
@@ -69,6 +71,11 @@ def open_loggers(plain: dict[str, Any], loggers: Sequence[Logger], resume: bool)
             if not resume:
                 logger.log_hyperparams(flatten(plain))
         opened[name] = str(logger.version)
+        if isinstance(logger, WandbLogger):
+            where = logger.experiment.url or f"offline; wandb sync {Path(logger.experiment.dir).parent}"
+            log.info("wandb: %s", where)
+        else:
+            log.info("mlflow: run %s, %s", logger.version, logger._tracking_uri)
     return opened
 
 

@@ -80,12 +80,15 @@ def reconstructed(task: Task, data: DataModule, split: str) -> tuple[dict[str, A
 
 
 @torch.no_grad()
-def codes(task: Task, data: DataModule, most: int = 1000) -> tuple[Tensor, list[str], Tensor] | None:
-    """The codes [n, D] of an autoencoder's first test images, their classes, and the images [n, C, H, W] in 0..1."""
+def codes(task: Task, data: DataModule, most: int = 1000) -> tuple[Tensor, list[str], Tensor | None] | None:
+    """The codes [n, D] of an autoencoder's first test images, their classes, and the images [n, C, H, W] in 0..1.
+
+    No images where the data are codes themselves.
+    """
     if not isinstance(task, Reconstruct) or not hasattr(task.net, "encode"):
         return None
     examples = data.splits["test"]
     index = torch.arange(min(most, len(examples)))
     x = data.transform(examples.__getitems__(index)[0].to(task.device))
     names = [data.classes[int(k)] for k in examples.y[index]]
-    return task.net.encode(x.to(task.dtype)).float().cpu(), names, x.float().cpu()  # type: ignore[operator]
+    return task.net.encode(x.to(task.dtype)).float().cpu(), names, x.float().cpu() if x.dim() == 4 else None  # type: ignore[operator]

@@ -1,5 +1,6 @@
 """What a run's loggers are shown besides its metrics: its config, its charts, and pictures of how it learns."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,14 @@ from dlcourse.tasks import Classify, Task
 from dlcourse.training.loggers import log_image
 from dlcourse.training.shown import codes, confident_mistakes, first_layer_images, reconstructed
 
+log = logging.getLogger(__name__)
+
 
 class Watch(L.Callback):
     """Shows pictures after some epochs (counted from 1) and the last, of the validation set: `while_training/...`.
 
     They are the first layer's weights, the confusion matrix, the most confident mistakes, reconstructions: whatever
-    the task has. Nothing is drawn at random for them, and they take some ten milliseconds.
+    the task has. Nothing is drawn at random for them, and they take less than a tenth of a second.
     """
 
     def __init__(self, epochs: Sequence[int], plain: dict[str, Any], command: str) -> None:
@@ -54,8 +57,11 @@ class Watch(L.Callback):
         training = task.training
         task.eval()
         whole = trainer.world_size == 1  # of several processes each has validated a share
-        for name, picture in pictures(task, data, whole).items():
-            log_image(trainer.loggers, f"while_training/{name}", picture, step)
+        try:
+            for name, picture in pictures(task, data, whole).items():
+                log_image(trainer.loggers, f"while_training/{name}", picture, step)
+        except Exception as error:  # no reason to lose a run
+            log.warning("pictures after step %s could not be shown: %s", step, error)
         task.train(training)
 
 
@@ -84,8 +90,7 @@ def pictures(task: Task, data: DataModule, validated: bool) -> dict[str, Any]:
 
 def show_codes(loggers: Sequence[Any], task: Task, data: DataModule, step: int) -> None:
     """TensorBoard's projector: the codes of an autoencoder's test images, each shown as its image."""
-    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
-    if boards and (found := codes(task, data)):
-        vectors, names, images = found
-        for board in boards:
-            board.experiment.add_embedding(vectors, names, images, step, "codes")
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger) and (found := codes(task, data)):
+            vectors, names, images = found
+            logger.experiment.add_embedding(vectors, names, images, step, "codes")

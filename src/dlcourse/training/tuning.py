@@ -1,19 +1,44 @@
 """A learning rate found by trying: Lightning's range test."""
 
+import contextlib
+import io
 import logging
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 from lightning.pytorch.tuner import Tuner
 
 from dlcourse import plots
 from dlcourse.core.errors import InputError
+from dlcourse.data.module import DataModule
+from dlcourse.plots import Array
+from dlcourse.tasks import Task
 from dlcourse.training.setup import assemble, read_data
 
 log = logging.getLogger(__name__)
 LOWEST, HIGHEST, STEPS, SKIPPED = 1e-6, 10.0, 100, 10
+SMOOTHING = 0.98  # Lightning's
 CURVE = "figures/lr_finder.png"
+
+
+def _range_test(task: Task, data: DataModule, trainer: L.Trainer) -> tuple[Array, Array]:
+    """The rates of a range test's steps and the smoothed losses, without the first, whose mean is of few."""
+    logging.disable(logging.WARNING)  # what is to be said of the data is said when training begins
+    try:
+        read_data(task, data)
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar
+            finder = Tuner(trainer).lr_find(
+                task, datamodule=data, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
+            )
+    finally:
+        logging.disable(logging.NOTSET)
+    assert finder is not None
+    rates, losses = (np.array(finder.results[key]) for key in ("lr", "loss"))
+    steps = np.arange(1, len(losses) + 1)
+    losses *= (1 - SMOOTHING ** (steps + 1)) / (1 - SMOOTHING**steps)  # Lightning counts one step too many
+    return rates[SKIPPED:-1], losses[SKIPPED:-1]
 
 
 def find_lr(plain: dict[str, Any], run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,13 +56,8 @@ def find_lr(plain: dict[str, Any], run: Path) -> tuple[dict[str, Any], dict[str,
         raise InputError(f"tune.lr=true: model={plain['model']['name']} has no gradients, and so no rate to find")
     if trainer.world_size > 1:
         raise InputError("tune.lr=true finds a rate on one device: trainer.devices=1")
-    read_data(task, data)
     trainer.callbacks = []  # type: ignore[attr-defined]
-    finder = Tuner(trainer).lr_find(
-        task, datamodule=data, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
-    )
-    assert finder is not None
-    rates, losses = (np.array(finder.results[key])[SKIPPED:-1] for key in ("lr", "loss"))  # before, the mean is of few
+    rates, losses = _range_test(task, data, trainer)
     known = np.isfinite(losses)
     if known.sum() < 10:
         raise InputError("tune.lr=true: the loss soon was no finite number at any rate; optimizer.lr=RATE gives one")

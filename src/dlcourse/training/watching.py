@@ -81,7 +81,7 @@ def pictures(task: Task, data: DataModule, validated: bool) -> dict[str, Any]:
         if found := confident_mistakes(task, data, "val", among=200, most=24):
             names = [str(name)[:4] for name in data.classes]
             said = [f"{names[a]} as {names[b]}" for a, b in zip(found.true, found.predicted, strict=True)]
-            made["mistakes"] = tiles(found.images, said)
+            made["mistakes"] = tiles(found.images, said, columns=6)
     if len(data.splits["val"]) and (rows := reconstructed(task, data, "val")):
         images = list(rows[0].values())
         made["reconstructions"] = tiles(np.concatenate(images), columns=len(images[0]))

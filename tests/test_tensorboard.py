@@ -102,7 +102,7 @@ def test_the_table_has_what_was_chosen(classified: Path) -> None:
         "data.augment.rotate", "model", "model.net.hidden", "trainer.max_epochs",
         "data", "data.batch_size", "optimizer", "optimizer.lr", "seed",
     ]  # fmt: skip
-    assert [info.display_name for info in about.metric_infos] == ["val/accuracy", "test/loss", "test/accuracy"]
+    assert [info.display_name for info in about.metric_infos] == ["val/accuracy", "test/accuracy", "test/loss"]
     begun = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG].plugin_data.content)
     assert begun.hparams["model.net.hidden"].string_value == "[16]"
 

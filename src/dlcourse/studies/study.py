@@ -19,10 +19,6 @@ from dlcourse.studies.measures import MEASURES
 
 # a report draws what its runs need
 QUIET = {"trainer.figures": False, "trainer.images": "[]", "trainer.progress": False}
-    "trainer.figures": False,
-    "trainer.images": "[]",
-    "trainer.progress": False,
-}  # a report draws what its runs need
 KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "measures", "published", "report", "claims")
 CLAIM_KEYS = ("claim", "question", "where", "check", "with", "runs", "needs")
 

@@ -177,7 +177,7 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         if plain["trainer"].get("images"):
             show_codes(trainer.loggers, task, data, result["steps"])
         result["status"] = "done"
-        final = {k: v for k, v in result["metrics"].items() if k in final_metrics(result["monitor"])}
+        final = {k: result["metrics"][k] for k in final_metrics(result["monitor"]) if k in result["metrics"]}
         log_outcome(trainer.loggers, *chosen_values(plain, command), final, result["steps"])
     except BaseException as error:
         if is_interrupt(error):

@@ -101,11 +101,14 @@ def test_a_name_that_is_none_is_one_sentence() -> None:
         check_overrides(["logger=many", "logger.use=[tensorbord]"], sweep=False)
 
 
-def test_a_server_that_refuses_is_one_sentence(
+def test_one_that_refuses_is_one_sentence(
     config: Config, tmp_path: Path, needs: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs("mlflow")
-    (tmp_path / "file").write_text("in the way")
-    plain = config("data.source=stand-in", *QUICK, "logger=mlflow", f"+logger.tracking_uri=file:{tmp_path / 'file'}")
-    with pytest.raises(InputError, match=r"logger: no run can be begun there .*Not a directory"):
-        fit.train(plain, tmp_path / "run")
+    """Without a login; nothing is left of the run."""
+    needs("wandb")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    with pytest.raises(InputError, match=r"logger: no run can be begun there \(.*wandb login"):
+        fit.train(config("data.source=stand-in", *QUICK, "logger=wandb"), tmp_path / "run")
+    assert not (tmp_path / "run" / runs.RESULT).exists()

@@ -136,10 +136,11 @@ def _train(plain: dict[str, Any], run: Path, command: str, resume: bool, prune: 
         about = facts(task, data, trainer) | ({"weights": weights} if weights else {})
         if resume:
             refuse_other_data(previous["data"], about["data"])
+        if main_process() and (opened := open_loggers(plain, trainer.loggers, resume)):
+            result["loggers"] = opened
         result |= about
         if main_process():
             announce(result)
-            result |= {"loggers": opened} if (opened := open_loggers(plain, trainer.loggers, resume)) else {}
             runs.write_config(run, plain)
             runs.write_result(run, result)
         last = runs.checkpoint_path(run, runs.LAST) if resume else None

@@ -49,6 +49,7 @@ def _build(name: str, spec: dict[str, Any], run: Path, known: str | None, rows: 
         here = {"save_dir": str(run.parent / "mlruns"), "run_id": known}
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # since 3.7 it asks for a data base
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)  # a new experiment is no warning
     with _one_sentence(name):
         logger = build(here | spec, Logger, name)  # type: ignore[type-abstract]
     if isinstance(logger, CSVLogger):
@@ -72,8 +73,8 @@ def open_loggers(plain: dict[str, Any], loggers: Sequence[Logger], resume: bool)
                 logger.log_hyperparams(flatten(plain))
         opened[name] = str(logger.version)
         if isinstance(logger, WandbLogger):
-            where = logger.experiment.url or f"offline; wandb sync {Path(logger.experiment.dir).parent}"
-            log.info("wandb: %s", where)
+            folder = Path(logger.experiment.dir).parent
+            log.info("wandb: %s", f"wandb sync {folder}" if logger.experiment.offline else logger.experiment.url)
         else:
             log.info("mlflow: run %s, %s", logger.version, logger._tracking_uri)
     return opened

@@ -14,7 +14,6 @@ from pathlib import Path
 from dlcourse import runs
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
-from dlcourse.runs import find_runs
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +26,14 @@ def main(argv: list[str]) -> Path:
         raise InputError("of which runs? Name one or more directories (see --help)")
     if out.is_file() or (out / runs.RESULT).exists():
         raise InputError(f"out={out} is a {'file' if out.is_file() else 'run'}: name another directory")
-    found = find_runs(tops)
-    if not found:
-        raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
-    from dlcourse.reports import page, render
-    from dlcourse.reports.formats import format_grid, to_grid
-    from dlcourse.reports.overview import overview, read_records
+    from dlcourse.core.grid import format_grid
+    from dlcourse.reports import page
+    from dlcourse.reports.formats import to_grid
+    from dlcourse.reports.overview import write_overview
 
-    records, left_out = read_records(found)
+    report, left_out = write_overview(tops, out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
     for text in left_out:
         log.warning("left out: %s", text)
-    if not records:
-        which = "the only one" if len(found) == 1 else f"none of {len(found)}"
-        raise InputError(f"no run is left: {which} is whole")
-    report = overview(records, left_out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
-    render.write_page(report, out)
     summary = next(item for item in report.items if isinstance(item, page.Table))
     log.info("%s\n%s", summary.title, format_grid(to_grid(summary.frame), shutil.get_terminal_size().columns))
     log.info("report: %s", shlex.quote(str(out / page.HTML)))

@@ -5,13 +5,14 @@ import logging
 import os
 import shlex
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,15 +24,16 @@ from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.jobs import Failure, check_engines, run_hydra
 from dlcourse.launch.overrides import check_overrides, named_plugins, sweep_values
+from dlcourse.launch.sweeps import Sweep, outcome, plan_sweep, status_before
+from dlcourse.runs.differences import describe, split_words
 
 log = logging.getLogger(__name__)
 
 
-def job(cfg: DictConfig) -> float | Failure | None:
-    """One run of Hydra's, in a sweep perhaps in a process of its own. A failure is written down and returned."""
+def job(cfg: DictConfig, sweep: Sweep | None = None) -> float | Failure | None:
+    """One run of Hydra's. A failure is returned, and in a sweep written down."""
     hydra_cfg = HydraConfig.get()
     run = Path(hydra_cfg.runtime.output_dir)
-    sweep = hydra_cfg.mode == RunMode.MULTIRUN
     command = shlex.join(["python", "-m", "dlcourse.train", *search.command_line(), *hydra_cfg.overrides.task])
     try:
         plain = resolve(cfg)
@@ -40,14 +42,15 @@ def job(cfg: DictConfig) -> float | Failure | None:
             raise InputError("a sweep's runs have one device each: trainer.devices=1, or start its runs one by one")
         from dlcourse.training.fit import complete, train  # here: importing torch takes seconds that a typo should not
 
+        if not sweep:
+            return train(plain, run, command)
         prune = None
-        if hydra_cfg.sweeper["_target_"].endswith("OptunaSweeper") and sweep:
+        if hydra_cfg.sweeper["_target_"].endswith("OptunaSweeper"):
             from dlcourse.training.search import Prune
 
-            search_cfg, folder = hydra_cfg.sweeper, Path(hydra_cfg.sweep.dir)
-            rule = (str(search_cfg.pruner), int(search_cfg.startup_trials))
-            prune = Prune(folder, int(run.name), plain["model"]["monitor"], *rule)
-        return complete(plain, run, command, prune) if sweep else train(plain, run, command)
+            rule = (str(hydra_cfg.sweeper.pruner), int(hydra_cfg.sweeper.startup_trials))
+            prune = Prune(sweep.folder, hydra_cfg.job.num, plain["model"]["monitor"], *rule)
+        return complete(plain, run, command, prune)
     except (InputError, OSError) as error:
         failure = Failure(cli.error_sentence(error), code=2)
         if not sweep:
@@ -62,6 +65,21 @@ def job(cfg: DictConfig) -> float | Failure | None:
         raise
     runs.write_failure(run, failure.sentence, command)
     return failure
+
+
+def sweep_job(cfg: DictConfig, sweep: Sweep) -> float | Failure | None:
+    """One run of a sweep's, perhaps in a process of its own: it logs to its train.log, and one line is printed."""
+    hydra_cfg = HydraConfig.get()
+    run, number, began = Path(hydra_cfg.runtime.output_dir), int(hydra_cfg.job.num), time.time()
+    before = status_before(run)
+    with cli.log_apart(run / "train.log"):
+        returned = job(cfg, sweep)
+    now = time.time()
+    said = outcome(run, before, returned.sentence if isinstance(returned, Failure) else "", now - began)
+    left = sweep.time_left(number, now)
+    what = describe(split_words(hydra_cfg.overrides.task), sweep.varied) or run.name
+    print(f"[{sweep.place(number)}] {what}: {said}{f'; {cli.clock(left)} left' if left else ''}", flush=True)
+    return returned
 
 
 def main(argv: list[str]) -> None:
@@ -91,9 +109,18 @@ def main(argv: list[str]) -> None:
         if asked:
             hydra.main(version_base="1.3", config_path=str(search.conf_dir()), config_name="train")(job)()
             return
-        returned = run_hydra(job, given.overrides, sweep, given.config_path, given.config_name)
+        if sweep:
+            planned, words = plan_sweep(given.overrides, given.config_path, given.config_name)
+            task, words = partial(sweep_job, sweep=planned), [*given.overrides, *words]
+            returned = run_hydra(task, words, True, given.config_path, given.config_name)
+        else:
+            returned = run_hydra(job, given.overrides, False, given.config_path, given.config_name)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error.__cause__ or error)) from error
+    if sweep:
+        from dlcourse.reports.sweep import conclude
+
+        conclude(planned.folder, planned.figures)
     failed = [value for value in returned if isinstance(value, Failure)]
     if failed and not sweep and failed[0].code == 2:
         raise InputError(failed[0].sentence)

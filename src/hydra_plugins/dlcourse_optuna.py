@@ -87,8 +87,7 @@ class OptunaSweeper(Sweeper):
                     self.seed) as search:  # fmt: skip
             while number := min(self.n_jobs, self.n_trials - search.finished()):
                 trials = [search.ask() for _ in range(number)]
-                jobs = [[*fixed, *(f"{k}={v}" for k, v in trial.params.items()), f"hydra.sweep.subdir={trial.number}"]
-                        for trial in trials]  # fmt: skip
+                jobs = [[*fixed, *(f"{k}={v}" for k, v in trial.params.items())] for trial in trials]
                 returned.append(self.launcher.launch(jobs, initial_job_idx=trials[0].number))
                 for trial, job in zip(trials, returned[-1], strict=True):
                     search.tell(trial, job.return_value)

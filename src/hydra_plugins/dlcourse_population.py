@@ -6,12 +6,10 @@ Hydra finds its plugins by importing every module of this package: nothing heavy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -31,7 +29,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="population", node=Pop
 
 
 class PopulationLauncher(Launcher):
-    """Each job leaves the directory that it would have left alone; its log lines go to its train.log only."""
+    """Each job leaves the directory that it would have left alone."""
 
     def __init__(self, members: int) -> None:
         self.members = members
@@ -47,16 +45,13 @@ class PopulationLauncher(Launcher):
         configs = [self._config(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
         returns: dict[int, JobReturn] = {}
         for jobs in alike([_plain(cfg) for cfg in configs], self.members):
-            names = ", ".join(f"#{configs[i].hydra.job.num}" for i in jobs)
-            log.info("%s: %s", names, "trained at once" if len(jobs) > 1 else "no other job has its network and data")
-            for i in jobs:
-                log.info("\t#%s : %s", configs[i].hydra.job.num, " ".join(filter_overrides(job_overrides[i])))
+            log.info(
+                "%d jobs are trained at once" if len(jobs) > 1 else "%d job has a network or data of its own", len(jobs)
+            )
             members = [lambda cfg=configs[i]: self._run(cfg) for i in jobs]
             for i, returned in zip(jobs, Population().run(members), strict=True):
                 if not isinstance(returned, JobReturn):
                     raise returned
-                score = returned.return_value
-                log.info("\t#%s : %s", configs[i].hydra.job.num, getattr(score, "sentence", score))
                 returns[i] = returned
         return [returns[i] for i in range(len(configs))]
 
@@ -69,19 +64,12 @@ class PopulationLauncher(Launcher):
     def _run(self, cfg: DictConfig) -> JobReturn:
         return run_job(
             hydra_context=self.context,
-            task_function=self._logged,
+            task_function=self.task,
             config=cfg,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
             configure_logging=False,
         )
-
-    def _logged(self, cfg: DictConfig) -> Any:
-        """Run a job; what its thread logs goes to its own file, and to the terminal only if it is an error."""
-        from dlcourse.core.cli import log_apart
-
-        with log_apart(Path(HydraConfig.get().runtime.output_dir) / "train.log", besides=logging.ERROR):
-            return self.task(cfg)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any] | None:

@@ -110,15 +110,15 @@ def log_to_file(path: Path) -> logging.Handler:
 
 
 @contextlib.contextmanager
-def log_apart(path: Path, besides: int = logging.CRITICAL + 1) -> Iterator[None]:
-    """What this thread logs goes to a file of its own, and elsewhere only from the level `besides` on."""
+def log_apart(path: Path) -> Iterator[None]:
+    """What this thread logs goes to a file of its own, and nowhere else."""
     root, mine = logging.getLogger(), threading.get_ident()
     level, others = root.level, list(root.handlers)
     handler = log_to_file(path)
     handler.addFilter(lambda record: record.thread == mine)
 
     def is_for_all(record: logging.LogRecord) -> bool:
-        return record.thread != mine or record.levelno >= besides
+        return record.thread != mine
 
     for other in others:
         other.addFilter(is_for_all)
@@ -131,3 +131,10 @@ def log_apart(path: Path, besides: int = logging.CRITICAL + 1) -> Iterator[None]
             other.removeFilter(is_for_all)
         root.removeHandler(handler)
         handler.close()
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:05` or `3:00:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

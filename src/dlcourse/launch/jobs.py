@@ -1,7 +1,8 @@
 """Jobs: what Hydra's launchers run, in this process or in others, and what became of each."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,6 +95,13 @@ class Portable:
         return self.task(cfg)
 
 
+@contextmanager
+def hydra_in(folder: str | None = None) -> Iterator[Any]:
+    """Hydra, with our folder of configs or another one."""
+    with initialize_config_dir(str(Path(folder or search.conf_dir()).absolute()), job_name="train", version_base="1.3"):
+        yield GlobalHydra.instance().hydra
+
+
 def run_hydra(
     task: TaskFunction, overrides: Sequence[str], sweep: bool, folder: str | None = None, name: str | None = None
 ) -> list[Any]:
@@ -102,9 +110,7 @@ def run_hydra(
     folder, name: another primary config than ours, as `--config-path` and `--config-name` give it.
     """
     words = [*overrides, *search.hydra_override(), f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
-    with initialize_config_dir(str(Path(folder or search.conf_dir()).absolute()), job_name="train", version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
+    with hydra_in(folder) as hydra:
         run = hydra.multirun if sweep else hydra.run
         returned = run(config_name=name or "train", task_function=Portable(task), overrides=words)
     return _values(returned)
@@ -115,9 +121,7 @@ def launch_jobs(task: TaskFunction, jobs: Sequence[Sequence[str]], words: Sequen
 
     words: overrides that name and set the launcher, and say where the jobs' directories are.
     """
-    with initialize_config_dir(str(search.conf_dir().absolute()), job_name="train", version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
+    with hydra_in() as hydra:
         cfg = hydra.compose_config(
             "train", [*words, *search.hydra_override()], RunMode.MULTIRUN, with_log_configuration=False
         )

@@ -1,4 +1,5 @@
-"""What a config may compute: `${image_shape:...}`, `${folder_classes:...}`, `${encoded:...}`, `${code_shape:...}`.
+"""What a config may compute: `${image_shape:...}`, `${folder_classes:...}`, `${encoded:...}`, `${code_shape:...}`;
+and `${job_directory:}`, what a job of a sweep is called.
 
 What `data=codes` means is read off the encoder's config alone: which data are encoded, how many numbers a code has.
 """
@@ -16,6 +17,7 @@ from dlcourse.data.archives import open_root
 from dlcourse.data.listing import class_folders
 from dlcourse.data.tables import class_names, is_table, read_table
 from dlcourse.runs import find_encoder_run
+from dlcourse.runs.differences import directory_name, split_words
 
 FEATURES = {
     "mobilenet_v2": 1280,
@@ -140,6 +142,18 @@ def _encoded(key: str, *, _root_: DictConfig) -> Any:
     return encoded_data(_root_.data)[key]
 
 
+def _job_directory(*, _root_: DictConfig) -> str:
+    """`3_model=cnn,seed=1`: a job's number and what differs; `3` where that is there, from an earlier version."""
+    hydra = _root_.hydra
+    number = int(hydra.job.num)
+    if (Path(hydra.sweep.dir) / str(number)).is_dir():
+        return str(number)
+    excluded = set(hydra.job.config.override_dirname.exclude_keys)
+    values = split_words(hydra.overrides.task)
+    return directory_name(number, {key: value for key, value in values.items() if key not in excluded})
+
+
+OmegaConf.register_new_resolver("job_directory", _job_directory, replace=True)
 OmegaConf.register_new_resolver("image_shape", _image_shape, replace=True)
 OmegaConf.register_new_resolver("encoded", _encoded, replace=True)
 OmegaConf.register_new_resolver("code_shape", code_shape, replace=True)

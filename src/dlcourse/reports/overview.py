@@ -17,9 +17,10 @@ from dlcourse.core.errors import InputError, first_line
 from dlcourse.reports import tables
 from dlcourse.reports.formats import format_mean, to_grid
 from dlcourse.reports.page import Item, Page, Plot, Table, Text
-from dlcourse.reports.render import escape_markdown
+from dlcourse.reports.render import escape_markdown, write_page
 from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
-from dlcourse.runs import METRICS, confusion_file, length, read_config, read_result
+from dlcourse.runs import METRICS, confusion_file, find_runs, length, read_config, read_result
+from dlcourse.runs.differences import short_keys
 
 MEASURES = ("accuracy", "psnr", "loss")
 CURVES = ("val/loss", "val/accuracy", "val/psnr", "train/loss", "train/accuracy")
@@ -73,6 +74,23 @@ def record(run: Path) -> Record:
         raise InputError(f"{run / METRICS} is damaged: it has {len(rows)} rows of {result['epochs']} epochs")
     row = tables.run_record(run) | {"model": result["model"], "seed": result["seed"]}
     return Record(config, row, rows, matrix, (result.get("per_class") or {}).get("test", []))
+
+
+def write_overview(tops: Sequence[str | Path], out: Path, command: str) -> tuple[Page, list[str]]:
+    """The page of all runs below some directories, written to another, and which are left out and why.
+
+    Raises InputError where none can be shown.
+    """
+    found = find_runs([str(top) for top in tops])
+    if not found:
+        raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
+    records, left_out = read_records(found)
+    if not records:
+        which = "the only one" if len(found) == 1 else f"none of {len(found)}"
+        raise InputError(f"no run is left: {which} is whole")
+    report = overview(records, left_out, command)
+    write_page(report, out)
+    return report, left_out
 
 
 def overview(records: Sequence[Record], left_out: Sequence[str], command: str) -> Page:
@@ -140,8 +158,7 @@ def short(key: str) -> str:
 
 def named(table: DataFrame, keys: Sequence[str]) -> list[str]:
     """What each run is called in a figure: the values that differ, `lr 0.1, seed 0`; a number where that is long."""
-    lasts = [short(key).rsplit(".", 1)[-1] for key in keys]
-    names = [last if lasts.count(last) == 1 else short(key) for key, last in zip(keys, lasts, strict=True)]
+    names = short_keys(keys)
     rows = to_grid(table[list(keys)]).rows
     texts = [", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in rows]
     if len(set(texts)) < len(texts) or max(map(len, texts)) > 32:

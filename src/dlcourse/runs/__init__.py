@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -118,6 +120,15 @@ def length(result: dict[str, Any]) -> str:
     return f"{result.get('epochs') or 0} epoch{'s' * (result.get('epochs') != 1)}"
 
 
+def stand_in_line(result: dict[str, Any]) -> str:
+    return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
+
+
+def quote_path(run: Path) -> str:
+    """A directory as one types it."""
+    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))
+
+
 def find_run(path: str | Path) -> Path:
     """The run that a directory is, or, of a sweep's directory, the best of its runs; of hub:USER/NAME what was pushed.
 
@@ -126,6 +137,8 @@ def find_run(path: str | Path) -> Path:
     if str(path).startswith(hub.PREFIX):
         path = hub.fetch(str(path).removeprefix(hub.PREFIX), EXPORTED)
     top = Path(path).expanduser()
+    if not top.exists() and top.name.isdigit():  # the job of a sweep by its number alone
+        top = numbered_run(top.parent, int(top.name))
     if not top.is_dir():
         hint = f"; its run is run={top.parent}" if top.is_file() and (top.parent / RESULT).is_file() else ""
         raise InputError(f"run={path}: {_no_directory(top)}{hint}")
@@ -135,15 +148,34 @@ def find_run(path: str | Path) -> Path:
     if not runs:
         raise InputError(f"run={path} is no run: there is no {RESULT} in it, nor in a directory below it")
     results = {run: read_result(run) for run in runs}
-    done = {run: r for run, r in results.items() if r["status"] == "done" and r.get("score") is not None}
-    if not done:
+    if not any(is_ranked(result) for result in results.values()):
         states = ", ".join(f"{run.name}: {r['status']}" for run, r in results.items())
         raise InputError(f"run={path}: none of its {len(runs)} runs is done ({states})")
-    monitors = sorted({r["monitor"] for r in done.values()})
+    try:
+        return best_run(results)
+    except InputError as error:
+        raise InputError(f"run={path}: {error}") from None
+
+
+def is_ranked(result: dict[str, Any]) -> bool:
+    """Whether a run is done and has a score."""
+    return result["status"] == "done" and result.get("score") is not None
+
+
+def best_run(results: dict[Path, dict[str, Any]]) -> Path:
+    """The run with the best score; raises InputError where they monitor different metrics."""
+    done = {run: result for run, result in results.items() if is_ranked(result)}
+    monitors = sorted({str(r["monitor"]) for r in done.values()})
     if len(monitors) > 1:
-        raise InputError(f"run={path}: its runs were selected by {' and by '.join(monitors)}; name one of them")
+        raise InputError(f"its runs were selected by {' and by '.join(monitors)}; name one of them")
     sign = -1 if next(iter(done.values())).get("mode") == "min" else 1
     return max(done, key=lambda run: sign * done[run]["score"])
+
+
+def numbered_run(folder: Path, number: int) -> Path:
+    """The directory of a sweep's job: `3`, or `3_` and what differs."""
+    named = sorted(path for path in folder.glob(f"{number}_*") if path.is_dir())
+    return named[0] if len(named) == 1 else folder / str(number)
 
 
 def find_runs(tops: Iterable[str]) -> list[Path]:
@@ -154,11 +186,16 @@ def find_runs(tops: Iterable[str]) -> list[Path]:
         if not path.is_dir():
             raise InputError(f"{top}: {_no_directory(path)}")
         for folder, inside, files in os.walk(path):
-            inside[:] = sorted(name for name in inside if not name.startswith("."))
+            inside[:] = sorted((name for name in inside if not name.startswith(".")), key=_in_order)
             if {RESULT, CONFIG} & set(files):
                 found.setdefault(Path(folder).resolve(), Path(folder))
                 inside.clear()
     return list(found.values())
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """What sorts names as people count: `2_a` before `10_a`."""
+    return [(int(digits or 10**15), text) for digits, text in re.findall(r"(\d{0,15})(\D*)", name)]
 
 
 def _no_directory(path: Path) -> str:

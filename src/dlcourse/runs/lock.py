@@ -51,3 +51,14 @@ def refuse_busy(run: Path) -> None:
     """Raise BusyRunError where another process is at work on a run."""
     with hold_run(run):
         pass
+
+
+def is_busy(run: Path) -> bool:
+    """Whether a process is at work on a run; where that can't be found out (a disk without locks), it is."""
+    if not (run / LOCK).is_file():
+        return False
+    try:
+        with FileLock(run / LOCK, blocking=False):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -23,7 +23,6 @@ from dlcourse.core.errors import InputError
 from dlcourse.core.files import write_text
 from dlcourse.core.seeds import mix_seeds
 from dlcourse.tasks.task import mode_of
-from dlcourse.training.summary import quote_path
 
 log = logging.getLogger(__name__)
 JOURNAL, STUDY, INTERRUPTED = "optuna.log", "dlcourse", "interrupted"
@@ -100,7 +99,7 @@ class Search:
 
     def _epoch_of_pruning(self, number: int) -> int | None:
         try:
-            return runs.read_result(self.folder / str(number)).get("pruned")
+            return runs.read_result(runs.numbered_run(self.folder, number)).get("pruned")
         except InputError:
             return None
 
@@ -115,8 +114,7 @@ class Search:
             return
         best: FrozenTrial = self.study.best_trial
         values = " ".join(f"{key}={value}" for key, value in best.params.items())
-        log.info("best of %d trials (%s): %s", len(trials), rest, values)
-        log.info("%s %.7g; run: %s", self.monitor, best.value, quote_path(self.folder / str(best.number)))
+        log.info("best of %d trials (%s): %s; %s %.7g", len(trials), rest, values, self.monitor, best.value)
         found = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
         write_text(path, OmegaConf.to_yaml(OmegaConf.create(found)))
 

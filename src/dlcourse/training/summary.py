@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from dlcourse.config.identity import flatten, hashed_values
 from dlcourse.config.schema import OPTIONAL
 from dlcourse.config.search import find_config
 from dlcourse.data.module import DataModule
+from dlcourse.runs import quote_path, stand_in_line
 from dlcourse.tasks import Classify, Task
 from dlcourse.tasks.task import round_to_float32
 
@@ -39,10 +39,6 @@ def announce(result: dict[str, Any]) -> None:
             Path(weights["file"]).name,
             weights["sha256"][:8],
         )
-
-
-def stand_in_line(result: dict[str, Any]) -> str:
-    return f"!!! STAND-IN DATA, not {result['data']['name']}: {result['data']['provenance']}"
 
 
 def facts(task: Task, data: DataModule, trainer: L.Trainer) -> dict[str, Any]:
@@ -147,8 +143,3 @@ def device_name(trainer: L.Trainer) -> str:
 
 def how_to_resume(run: Path) -> str:
     return f"; go on with: python -m dlcourse.resume run={quote_path(run)}" if (run / runs.LAST).is_file() else ""
-
-
-def quote_path(run: Path) -> str:
-    """A run directory as one types it."""
-    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))

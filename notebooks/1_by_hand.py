@@ -130,13 +130,13 @@ show(plots.superimposed(curves, "A wrong gradient learns, too", x_label="step"))
 # !python -m dlcourse.train -m model=scratch,fcn data=mnist data.limit=10000 data.epochs=10 \
 #     hydra.sweep.dir=digits {LESS}
 
-runs = {"by hand": Path("digits/0"), "autograd": Path("digits/1")}
+runs = {"by hand": Path("digits/0_model=scratch"), "autograd": Path("digits/1_model=fcn")}
 by_hand, autograd = (parameters_to_vector(load_run(run)[0].net.parameters()) for run in runs.values())
 print(f"\nlargest difference of a weight: {(by_hand - autograd).abs().max():.1e}")
 curves = {name: by_epoch(run, "val/accuracy") for name, run in runs.items()}
 show(plots.superimposed(curves, "By hand and with autograd", y_label="validation accuracy"))
-display(Image("digits/0/figures/weights.png"))  # what each hidden neuron looks for
-display(Image("digits/0/figures/misclassified.png"))
+display(Image(runs["by hand"] / "figures/weights.png"))  # what each hidden neuron looks for
+display(Image(runs["by hand"] / "figures/misclassified.png"))
 
 # %% [markdown]
 # ## Theory, tried

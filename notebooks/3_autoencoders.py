@@ -76,7 +76,7 @@ show(plots.reconstructions({name: images.numpy() for name, images in drawn.items
 #     hydra.sweep.dir=coders {LESS}
 
 # %%
-clean, noisy = (load_run(Path("coders", run))[0] for run in "01")
+clean, noisy = (load_run(run)[0] for run in find_runs(["coders"]))
 spoilt = noisy.with_noise(x, 0)
 drawn = {"original": x, "with noise": spoilt, "trained clean": clean.net(spoilt), "trained noisy": noisy.net(spoilt)}
 images = {name: values.clamp(0, 1).numpy() for name, values in drawn.items()}
@@ -100,10 +100,11 @@ for name, coder in {"clean": clean, "noisy": noisy}.items():
 # !python -m dlcourse.train -m model=linear,mlp data=codes data.encoder=two,coders/0,coders/1,pca:64 data.of=mnist5 \
 #     trainer.figures=false hydra.sweep.dir=probes {LESS} > probes.log
 
-NAMES = {"two": "2 numbers", "coders/0": "64, clean", "coders/1": "64, noisy", "pca:64": "64, PCA"}
+CODERS = {"0_noise_probability=0": "64, clean", "1_noise_probability=0.4": "64, noisy"}
+NAMES = {"two": "2 numbers", **CODERS, "pca:64": "64, PCA"}
 records, _ = read_records(find_runs(["probes"]))
 probes = DataFrame([record.config | record.row for record in records])
-probes["code"] = [NAMES[os.path.relpath(encoder)] for encoder in probes["data.encoder"]]
+probes["code"] = [NAMES[Path(encoder).name] for encoder in probes["data.encoder"]]
 accuracy = probes.pivot(index="code", columns="model", values="test/accuracy").loc[list(NAMES.values())]
 heights = {name: accuracy[name].tolist() for name in accuracy}
 show(plots.bars(list(accuracy.index), heights, title="Test accuracy on the codes"))

@@ -241,10 +241,10 @@ def test_a_sweep_survives_a_bug_and_never_writes_over_a_run(tmp_path: Path, trai
     assert done.returncode == 1
     assert "failed runs: 2" in done.stderr
     assert (tmp_path / "sweep" / "0" / runs.RESULT).read_text() == before
-    failed = runs.read_result(tmp_path / "sweep" / "1")
+    failed = runs.read_result(tmp_path / "sweep" / "1_seed=1")
     assert (failed["status"], failed["error"]) == ("failed", "RuntimeError: nobody foresaw this")
-    assert "Traceback" in (tmp_path / "sweep" / "1" / "train.log").read_text()
-    assert runs.read_result(tmp_path / "sweep" / "2")["status"] == "done"
+    assert "Traceback" in (tmp_path / "sweep" / "1_seed=1" / "train.log").read_text()
+    assert runs.read_result(tmp_path / "sweep" / "2_seed=2")["status"] == "done"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

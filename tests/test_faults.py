@@ -211,21 +211,22 @@ def test_a_sweep_goes_on(config: Config, tmp_path: Path, capfd: pytest.CaptureFi
     assert sweep().returncode == 0
     folder = tmp_path / "sweep"
     shutil.copytree(folder, tmp_path / "before")
-    for at, status in (("1", "running"), ("2", "failed")):
+    names = [f"{seed}_seed={seed}" for seed in range(4)]
+    for at, status in ((names[1], "running"), (names[2], "failed")):
         result = runs.read_result(folder / at)
         runs.write_result(folder / at, result | {"status": status})
-    (folder / "3" / runs.RESULT).unlink()  # killed before it began
+    (folder / names[3] / runs.RESULT).unlink()  # killed before it began
     again = sweep()
     assert (again.returncode, again.stderr) == (0, "")
     said = again.stdout
-    assert "sweep/0 is done already" in said
-    assert "sweep/1 goes on after epoch 3" in said
-    for number in map(str, range(4)):
-        assert same(folder / number, tmp_path / "before" / number)
-        assert runs.read_result(folder / number)["status"] == "done"
+    assert "[1/4] seed=0: done already: val/accuracy" in said
+    assert "s; it had been running after 3 epochs" in said
+    for name in names:
+        assert same(folder / name, tmp_path / "before" / name)
+        assert runs.read_result(folder / name)["status"] == "done"
     other = sweep("optimizer.lr=0.5")
     assert (other.returncode, other.stdout.count("another config")) == (2, 4)
-    assert all(same(folder / str(number), tmp_path / "before" / str(number)) for number in range(4))
+    assert all(same(folder / name, tmp_path / "before" / name) for name in names)
 
 
 # --- a loss that is no number ----------------------------------------------------------------------------------------

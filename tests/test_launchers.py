@@ -69,9 +69,11 @@ def test_the_same_runs_and_every_failure(engine: tuple[str, ...], expected: Path
     err = train(*words, "optimizer.lr=0.001,-1", "seed=0,1", cwd=tmp_path, code=2)
     assert "error: failed runs: 2; see train.log in the directory of each" in err.splitlines()  # ray says more
     for seed in (0, 1):
-        run, failed = tmp_path / "sweep" / str(seed), tmp_path / "sweep" / str(seed + 2)
-        assert figures(run) == figures(expected / str(seed))
-        there = {path.name for path in (expected / str(seed)).iterdir()}
+        run, failed = (runs.numbered_run(tmp_path / "sweep", seed + i) for i in (0, 2))
+        before = runs.numbered_run(expected, seed)
+        assert (before.name, run.name) == (f"{seed}_seed={seed}", f"{seed}_lr=0.001,seed={seed}")
+        assert figures(run) == figures(before)
+        there = {path.name for path in before.iterdir()}
         assert {path.name for path in run.iterdir()} == there
         assert "epochs, " in (run / "train.log").read_text(encoding="utf-8")
         assert runs.read_result(failed)["error"] == "optimizer.lr must be a number above 0, got -1"

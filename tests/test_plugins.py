@@ -58,7 +58,7 @@ def test_a_sweep_with_a_plugin_and_a_run_that_needs_it(here: Path) -> None:
     """Named on the command line or by the environment it is used; a run remembers that it is needed."""
     done = typed("dlcourse", "train", "-m", *MINE, *QUICK, "plugins=[mynet]", "seed=0,1", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
-    assert runs.read_config(here / "sweep" / "1")["plugins"] == ["mynet"]
+    assert runs.read_config(here / "sweep" / "1_seed=1")["plugins"] == ["mynet"]
     (here / "imported").unlink()
     done = typed("dlcourse.evaluate", "run=sweep/0")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "add plugins=[mynet]" in done.stderr

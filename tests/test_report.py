@@ -16,8 +16,9 @@ from PIL import Image
 
 from dlcourse import plots, report, runs
 from dlcourse.core.errors import InputError
+from dlcourse.core.grid import Grid, format_grid
 from dlcourse.reports import page
-from dlcourse.reports.formats import Grid, format_grid, to_grid
+from dlcourse.reports.formats import to_grid
 from dlcourse.reports.overview import overview, read_records
 from dlcourse.reports.page import Finding, Page, Plot
 from dlcourse.reports.render import escape_markdown, write_page

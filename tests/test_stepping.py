@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dlcourse.callbacks.keep import read_metrics
+from dlcourse.runs import numbered_run, read_result
 from dlcourse.training import fit, population
 from dlcourse.training.population import Population
 
@@ -205,10 +206,11 @@ def test_a_sweep_as_one_program(tmp_path: Path) -> None:
         [sys.executable, "-m", "dlcourse.train", "hydra/launcher=population", *sweep], capture_output=True, text=True
     )
     assert done.returncode == 2 and "failed runs: 2" in done.stderr
-    assert "#0, #1, #2: trained at once" in done.stdout
+    assert done.stdout.count("3 jobs are trained at once") == 2
     assert "optimizer.lr must be a number above 0, got -1" in done.stdout
-    results = [json.loads((tmp_path / str(i) / "result.json").read_text()) for i in range(6)]
+    folders = [numbered_run(tmp_path, i) for i in range(6)]
+    results = [read_result(folder) for folder in folders]
     assert [r["status"] for r in results] == ["done", "done", "failed"] * 2
     assert all(r["stepping"] == "population" for r in results if r["status"] == "done")
-    assert "epochs, " in (tmp_path / "1" / "train.log").read_text()
-    assert "mlp" not in (tmp_path / "3" / "train.log").read_text()
+    assert "epochs, " in (folders[1] / "train.log").read_text()
+    assert "mlp" not in (folders[3] / "train.log").read_text()

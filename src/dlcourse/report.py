@@ -14,6 +14,7 @@ from pathlib import Path
 from dlcourse import runs
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError
+from dlcourse.runs import find_runs
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,15 @@ def main(argv: list[str]) -> Path:
         raise InputError("of which runs? Name one or more directories (see --help)")
     if out.is_file() or (out / runs.RESULT).exists():
         raise InputError(f"out={out} is a {'file' if out.is_file() else 'run'}: name another directory")
+    found = find_runs(tops)
+    if not found:
+        raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
     from dlcourse.core.grid import format_grid
     from dlcourse.reports import page
     from dlcourse.reports.formats import to_grid
     from dlcourse.reports.overview import write_overview
 
-    report, left_out = write_overview(tops, out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
+    report, left_out = write_overview(found, out, shlex.join(["python", "-m", "dlcourse.report", *argv]))
     for text in left_out:
         log.warning("left out: %s", text)
     summary = next(item for item in report.items if isinstance(item, page.Table))

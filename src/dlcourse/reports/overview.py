@@ -19,7 +19,7 @@ from dlcourse.reports.formats import format_mean, to_grid
 from dlcourse.reports.page import Item, Page, Plot, Table, Text
 from dlcourse.reports.render import escape_markdown, write_page
 from dlcourse.reports.tables import aggregate_over_seeds, read_confusion, read_history
-from dlcourse.runs import METRICS, confusion_file, find_runs, length, read_config, read_result
+from dlcourse.runs import METRICS, confusion_file, length, read_config, read_result
 from dlcourse.runs.differences import short_keys
 
 MEASURES = ("accuracy", "psnr", "loss")
@@ -76,14 +76,11 @@ def record(run: Path) -> Record:
     return Record(config, row, rows, matrix, (result.get("per_class") or {}).get("test", []))
 
 
-def write_overview(tops: Sequence[str | Path], out: Path, command: str) -> tuple[Page, list[str]]:
-    """The page of all runs below some directories, written to another, and which are left out and why.
+def write_overview(found: Sequence[Path], out: Path, command: str) -> tuple[Page, list[str]]:
+    """The page of some runs, written to a directory, and which of them are left out and why.
 
     Raises InputError where none can be shown.
     """
-    found = find_runs([str(top) for top in tops])
-    if not found:
-        raise InputError(f"there is no run in {' or '.join(map(str, tops))}, nor in a directory below")
     records, left_out = read_records(found)
     if not records:
         which = "the only one" if len(found) == 1 else f"none of {len(found)}"

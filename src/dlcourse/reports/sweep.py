@@ -28,7 +28,7 @@ def conclude(folder: Path, figures: bool) -> None:
     if not done:
         return
     if figures:
-        _write_report(folder)
+        _write_report(several, folder)
     try:
         best = best_run(results(done))
     except InputError as error:  # they monitor different metrics
@@ -100,13 +100,17 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _write_report(folder: Path) -> None:
+def _write_report(several: Sequence[Listed], folder: Path) -> None:
     from dlcourse.reports.overview import write_overview
 
     for name in ("matplotlib", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        write_overview([folder], folder, f"python -m dlcourse.report {quote_path(folder)} out={quote_path(folder)}")
+        write_overview(
+            [one.run for one in several],
+            folder,
+            f"python -m dlcourse.report {quote_path(folder)} out={quote_path(folder)}",
+        )
     except InputError as error:
         print(f"no report: {error}")
     else:

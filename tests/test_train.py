@@ -233,11 +233,8 @@ def test_a_sweep_goes_on_past_a_failing_job(tmp_path: Path) -> None:
     done = command("dlcourse.train", "-m", *words, "optimizer.lr=0.01,-1,0.1", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode != 0
     results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / "sweep").glob("*/result.json")}
-    assert {k: r["status"] for k, r in results.items()} == {
-        "0_lr=0.01": "done",
-        "1_lr=-1": "failed",
-        "2_lr=0.1": "done",
-    }
+    states = {"0_lr=0.01": "done", "1_lr=-1": "failed", "2_lr=0.1": "done"}
+    assert {k: r["status"] for k, r in results.items()} == states
     assert "optimizer.lr" in results["1_lr=-1"]["error"]
     assert "optimizer.lr" in (tmp_path / "sweep" / "1_lr=-1" / "train.log").read_text()
     assert "Traceback" not in done.stderr

@@ -15,6 +15,7 @@ COMMANDS = {
     "read": ("run=DIR page=FILE", "the text on a photographed page"),
     "demo": ("run=DIR", "a page to draw in and to drop photos on"),
     "report": ("DIR...", "tables and figures of any runs: html, md, csv"),
+    "runs": ("[best | failed | clean] [DIR]", "which runs there are, and what came out"),
     "data": ("list | fetch NAME | verify NAME", "which data sets are there, and where from"),
     "studies": ("list | publish DIR", "the studies of the reports' claims"),
     "theory": ("[out=DIR]", "the reports' statements, tried on random numbers"),

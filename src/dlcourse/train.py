@@ -22,6 +22,7 @@ from dlcourse.config.schema import check
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
 from dlcourse.launch.compose import compose_config, resolve
+from dlcourse.launch.help import help_text
 from dlcourse.launch.jobs import Failure, check_engines, run_hydra
 from dlcourse.launch.overrides import check_overrides, named_plugins, sweep_values
 from dlcourse.launch.sweeps import Sweep, outcome, plan_sweep, status_before
@@ -72,6 +73,8 @@ def sweep_job(cfg: DictConfig, sweep: Sweep) -> float | Failure | None:
     hydra_cfg = HydraConfig.get()
     run, number, began = Path(hydra_cfg.runtime.output_dir), int(hydra_cfg.job.num), time.time()
     before = status_before(run)
+    alone = hydra_cfg.launcher["_target_"].endswith("BasicLauncher")
+    cli.place.set(f"job {sweep.place(number)}" if alone else None)
     with cli.log_apart(run / "train.log"):
         returned = job(cfg, sweep)
     now = time.time()
@@ -89,7 +92,10 @@ def main(argv: list[str]) -> None:
     sys.argv[1:] = [word for word in argv if word not in given.overrides] + given.overrides  # Hydra wants options first
     search.use_folder(given.config_dir)
     plugins.grant(named_plugins(given.overrides))
-    studied = not given.help and any(override.startswith("study=") for override in given.overrides)
+    if given.help:
+        print(help_text(given.overrides))
+        return
+    studied = any(override.startswith("study=") for override in given.overrides)
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     check_engines(given.overrides, several=studied or sweep)
     if summary:
@@ -98,9 +104,9 @@ def main(argv: list[str]) -> None:
     if studied:
         study(given.overrides)
         return
-    asked = given.help or given.hydra_help or given.shell_completion or given.cfg or given.info  # runs nothing
+    asked = given.hydra_help or given.shell_completion or given.cfg or given.info  # runs nothing
     # Another primary config than ours: Hydra knows it, and ddp starts its processes so.
-    if not (given.help or given.hydra_help or given.shell_completion or given.config_path or given.config_name):
+    if not (given.hydra_help or given.shell_completion or given.config_path or given.config_name):
         check_overrides(given.overrides, sweep, values=not given.cfg and not given.info)
         if runs.main_process():
             refuse_used(given.overrides)

@@ -6,12 +6,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 
 BOOLEAN = ("false", "true")  # the values of a switch that is off unless it is given
+
+# Which of several runs this one is, for its line of progress: `job 3/12`; None where others draw their lines as well.
+place: ContextVar[str | None] = ContextVar("place", default="")
 
 
 def parse_arguments(

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dlcourse import runs
+from dlcourse.config import search
 from dlcourse.core.errors import InputError
 from dlcourse.launch.jobs import hydra_in
 
@@ -47,8 +48,9 @@ def plan_sweep(overrides: Sequence[str], folder: str | None, name: str | None) -
 
     folder, name: another primary config than ours, see `run_hydra`.
     """
+    words = [*overrides, *search.hydra_override()]
     with hydra_in(folder) as hydra:
-        cfg = hydra.compose_config(name or "train", list(overrides), RunMode.MULTIRUN, with_log_configuration=False)
+        cfg = hydra.compose_config(name or "train", words, RunMode.MULTIRUN, with_log_configuration=False)
         parser = OverridesParser.create(config_loader=hydra.config_loader)
         parsed = parser.parse_overrides([*_parameters(cfg), *cfg.hydra.overrides.task])
     varied = {o.key_or_group: o for o in parsed if o.is_sweep_override()}
@@ -63,8 +65,8 @@ def plan_sweep(overrides: Sequence[str], folder: str | None, name: str | None) -
         except InputError:
             continue
     figures = bool(OmegaConf.select(cfg, "trainer.figures", default=True))
-    words = [f"hydra.sweep.dir={json.dumps(str(top))}", f"{EXCLUDED}={json.dumps(fixed)}"]
-    return Sweep(top, int(jobs), tuple(varied), min(done, int(jobs)), figures), words
+    fixing = [f"hydra.sweep.dir={json.dumps(str(top))}", f"{EXCLUDED}={json.dumps(fixed)}"]
+    return Sweep(top, int(jobs), tuple(varied), min(done, int(jobs)), figures), fixing
 
 
 def status_before(run: Path) -> str:

@@ -103,14 +103,11 @@ def _is_number(text: str) -> bool:
 def _write_report(several: Sequence[Listed], folder: Path) -> None:
     from dlcourse.reports.overview import write_overview
 
+    where = quote_path(folder)
     for name in ("matplotlib", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        write_overview(
-            [one.run for one in several],
-            folder,
-            f"python -m dlcourse.report {quote_path(folder)} out={quote_path(folder)}",
-        )
+        write_overview([one.run for one in several], folder, f"python -m dlcourse.report {where} out={where}")
     except InputError as error:
         print(f"no report: {error}")
     else:

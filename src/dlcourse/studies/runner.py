@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from dlcourse import runs
 from dlcourse.config.identity import config_hash
-from dlcourse.core.cli import error_sentence, log_apart
+from dlcourse.core.cli import clock, error_sentence, log_apart, place
 from dlcourse.core.errors import InputError
 from dlcourse.launch.compose import resolve
 from dlcourse.launch.jobs import launch_jobs
@@ -44,9 +44,12 @@ def run_study(
         numbered = [(f"[{block} {i}/{len(entries)}] {job}", job, run) for i, (job, run) in enumerate(entries, 1)]
         missing = [entry for entry in numbered if not is_whole(entry[2], entry[1].hash)]
         trained_runs = train_by(launcher, missing) if launcher else train_in_turn(missing)
-        for (_, _, run), (line, outcome) in zip(missing, trained_runs, strict=True):
-            add_text(run, "claims", claims_text(study))
-            print(f"{line}\n" * bool(launcher) + f"    {outcome}", flush=True)
+        began = time.monotonic()
+        for made, (line, outcome) in enumerate(trained_runs, 1):
+            add_text(missing[made - 1][2], "claims", claims_text(study))
+            left = (time.monotonic() - began) / made * (len(missing) - made)
+            note = f"; {clock(left)} left of {block}" if made < len(missing) and not launcher else ""
+            print(f"{line}\n" * bool(launcher) + f"    {outcome}{note}", flush=True)
             outcomes.append(outcome)
     table = table_of_runs(study, planned)
     trained, failed = (sum(outcome.startswith(word) for outcome in outcomes) for word in ("done", "failed"))
@@ -84,6 +87,7 @@ def train_in_turn(missing: Missing) -> Iterator[tuple[str, str]]:
     """Train runs one after the other; of each the line and what became of it."""
     for line, job, run in missing:
         print(line, flush=True)
+        place.set(line.partition("]")[0] + "]")
         yield line, run_job(job, run)
 
 
@@ -97,6 +101,7 @@ def train_by(launcher: Sequence[str], missing: Missing) -> Iterator[tuple[str, s
 
 def launched_job(cfg: DictConfig) -> str:
     """`run_job` for a job that a launcher composed, wherever that is."""
+    place.set(None)
     plain = resolve(cfg)
     run = Path(HydraConfig.get().runtime.output_dir)
     words = (word.partition("=") for word in HydraConfig.get().overrides.task)

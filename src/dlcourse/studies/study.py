@@ -17,8 +17,7 @@ from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.overrides import check_overrides, override_text
 from dlcourse.studies.measures import MEASURES
 
-# a report draws what its runs need
-QUIET = {"trainer.figures": False, "trainer.images": "[]", "trainer.progress": False}
+QUIET = {"trainer.figures": False, "trainer.images": "[]"}  # a report draws what its runs need
 KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "measures", "published", "report", "claims")
 CLAIM_KEYS = ("claim", "question", "where", "check", "with", "runs", "needs")
 

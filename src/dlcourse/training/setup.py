@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from dlcourse import runs
 from dlcourse.callbacks import Keep, Progress, Reseed, WholeCheckpoints
 from dlcourse.config.instantiate import build
+from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line, or_list
 from dlcourse.data.module import DataModule
 from dlcourse.runs import main_process
@@ -46,8 +47,8 @@ def assemble(plain: dict[str, Any], run: Path, resume: bool = False) -> tuple[Ta
         keep.continue_from(read_checkpoint(runs.checkpoint_path(run, runs.LAST), mmap=True))
     callbacks: list[L.Callback] = [keep, Reseed(seed)]
     options = {k: v for k, v in plain["trainer"].items() if k not in OURS and v is not None}
-    if plain["trainer"]["progress"] and os.isatty(2) and main_process():
-        callbacks.append(Progress())
+    if plain["trainer"]["progress"] and main_process():
+        callbacks.append(Progress(terminal=os.isatty(2) and cli.place.get() is not None))
     if plain["stopping"]:
         callbacks.append(build(plain["stopping"], L.Callback, "stopping"))
     loggers = build_loggers(plain, run, runs.read_result(run).get("loggers", {}) if resume else {}, keep.rows)

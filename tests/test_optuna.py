@@ -32,7 +32,7 @@ def search(folder: Path, trials: int, *words: str, code: int = 0) -> str:
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    found = sorted(folder.glob("*/result.json"), key=lambda path: int(path.parent.name))
+    found = sorted(folder.glob("*/result.json"), key=lambda path: int(path.parent.name.split("_")[0]))
     return [runs.read_result(path.parent) for path in found]
 
 
@@ -47,7 +47,7 @@ def test_a_search_goes_on_and_knows_its_best(tmp_path: Path) -> None:
     arguments = (RATES, "data.batch_size=range(16,65,16)", "optimizer=adam,sgd", "hydra.sweeper.pruner=none")
     search(tmp_path / "parts", 4, *arguments)
     said = search(tmp_path / "parts", 6, *arguments)
-    assert "\t#3 :" not in said and "\t#4 :" in said and "best of 6 trials (0 pruned, 0 failed" in said
+    assert "[4/6] " not in said and "[5/6] lr=" in said and "best of 6 trials (0 pruned, 0 failed" in said
     search(tmp_path / "whole", 6, *arguments)
     parts, whole = results(tmp_path / "parts"), results(tmp_path / "whole")
     assert len(whole) == 6
@@ -89,7 +89,7 @@ def test_a_trial_that_fails_is_counted_and_one_that_was_cut_off_is_replaced(tmp_
 
     optuna.load_study(study_name=STUDY, storage=storage(tmp_path)).ask()  # of a process that died
     search(tmp_path, 5, *words)
-    assert states(tmp_path)[4:] == ["FAIL", "COMPLETE"] and (tmp_path / "5" / "best.ckpt").is_file()
+    assert states(tmp_path)[4:] == ["FAIL", "COMPLETE"] and (runs.numbered_run(tmp_path, 5) / "best.ckpt").is_file()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from dlcourse.config import plugins, search
 from dlcourse.config.schema import check
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.launch.completion import BASH, completions
 from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.help import help_text
 from dlcourse.launch.jobs import Failure, check_engines, run_hydra
@@ -94,6 +95,10 @@ def main(argv: list[str]) -> None:
     plugins.grant(named_plugins(given.overrides))
     if given.help:
         print(help_text(given.overrides))
+        return
+    if given.shell_completion and given.overrides in (["install=bash"], ["query=bash"]):
+        query = given.overrides == ["query=bash"]
+        print("\n".join(completions(os.environ.get("COMP_LINE", ""))) if query else BASH)
         return
     studied = any(override.startswith("study=") for override in given.overrides)
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides

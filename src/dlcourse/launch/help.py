@@ -53,7 +53,7 @@ def help_text(words: list[str]) -> str:
         raise InputError(f"--help explains one thing at a time: {words[0]}, or {words[1]}")
     (word,) = words
     group, equals, option = word.partition("=")
-    options = _options()
+    options = option_names()
     if equals and group not in options:
         return explain_key(group)
     if equals:
@@ -138,9 +138,9 @@ def explain_study(name: str) -> str:
 def explain_key(key: str) -> str:
     """A key's default, what it means, and which values it may have."""
     cfg = compose_config([])
-    values = flatten(_plain(cfg))
+    values = flatten(unresolved(cfg))
     if key not in values and key not in RULES:
-        raise InputError(f"there is no {key}{did_you_mean(key, [*_options(), *values, *RULES])}")
+        raise InputError(f"there is no {key}{did_you_mean(key, [*option_names(), *values, *RULES])}")
     told = _comments(conf_dir() / "train.yaml") | MEANINGS
     lines = [f"{key}={_typed(values[key])}" if key in values else f"{key} (not of the default choices)"]
     lines += [f"  {told[key]}"] if key in told else []
@@ -151,7 +151,7 @@ def explain_key(key: str) -> str:
 # --- reading conf/ ---------------------------------------------------------------------------------------------------
 
 
-def _options() -> dict[str, list[str]]:
+def option_names() -> dict[str, list[str]]:
     """The groups and their choices, studies too."""
     studies = {
         "/".join(path.relative_to(top / "study").with_suffix("").parts)
@@ -165,14 +165,14 @@ def _file(group: str, name: str) -> Path:
     return find_config(group, name)
 
 
-def _plain(cfg: Any) -> dict[str, Any]:
+def unresolved(cfg: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def _values(name: str) -> dict[str, Any]:
-    plain = _plain(OmegaConf.load(conf_dir() / name))
+    plain = unresolved(OmegaConf.load(conf_dir() / name))
     return flatten({key: value for key, value in plain.items() if key not in ("defaults", "hydra")})
 
 

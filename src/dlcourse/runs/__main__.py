@@ -16,9 +16,9 @@ from pathlib import Path
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, did_you_mean
 from dlcourse.core.grid import GAP, Grid, format_grid
-from dlcourse.runs import RESULT, best_run, quote_path
+from dlcourse.runs import LAST, RESULT, best_run, quote_path, read_result
 from dlcourse.runs.differences import describe, different_keys
-from dlcourse.runs.listing import Listed, list_runs, listed, results
+from dlcourse.runs.listing import Listed, list_runs, results
 from dlcourse.runs.lock import BusyRunError, hold_run
 
 COMMANDS = ("best", "failed", "clean")
@@ -118,7 +118,7 @@ def show_failed(several: Sequence[Listed]) -> None:
 
 def clean(several: Sequence[Listed], yes: bool) -> None:
     """Remove runs that are of no use, after a question unless it is answered already."""
-    useless = [one for one in several if is_useless(one)]
+    useless = [one for one in several if one.status in ("failed", "interrupted", "dead") and is_useless(one.run)]
     for one in useless:
         print(f"{quote_path(one.run)}: {_reason(one)}")
     kept = [one for one in several if one.status in ("interrupted", "dead") and one.goes_on]
@@ -133,8 +133,10 @@ def clean(several: Sequence[Listed], yes: bool) -> None:
     print(f"removed: {sum(remove(one.run) for one in useless)}")
 
 
-def is_useless(one: Listed) -> bool:
-    return one.status == "failed" or (one.status in ("interrupted", "dead") and not one.goes_on)
+def is_useless(run: Path) -> bool:
+    """Whether a run that no process is at has failed, or ended before there was anything to go on from."""
+    status = read_result(run)["status"]
+    return status == "failed" or (status in ("interrupted", "running") and not (run / LAST).is_file())
 
 
 def remove(run: Path) -> bool:
@@ -144,7 +146,7 @@ def remove(run: Path) -> bool:
         return False
     try:
         with hold_run(run):
-            if not is_useless(listed(run)):  # another process has been at it since
+            if not is_useless(run):  # another process has been at it since
                 return False
             shutil.rmtree(run)
     except BusyRunError as error:

@@ -41,21 +41,19 @@ def list_runs(top: str | Path) -> list[Listed]:
 
 
 def listed(run: Path) -> Listed:
+    path = run / RESULT
+    if not path.is_file():
+        return Listed(run, "damaged", when=run.stat().st_mtime, why=f"it has no {RESULT}")
+    when = path.stat().st_mtime
     try:
-        when = (run / RESULT).stat().st_mtime
         result = read_result(run)
-    except (InputError, OSError) as error:
-        missing = isinstance(error, OSError)
-        return Listed(run, "damaged", why=f"it has no {RESULT}" if missing else str(error), when=_changed(run))
+    except InputError as error:
+        return Listed(run, "damaged", when=when, why=str(error))
     status = result["status"]
     if status == "running" and not is_busy(run):
         status = "dead"
     why = str(result.get("error", "")) if status == "failed" else ""
     return Listed(run, status, result, typed_values(result.get("command") or ""), when, why)
-
-
-def _changed(run: Path) -> float:
-    return run.stat().st_mtime if run.is_dir() else 0.0
 
 
 def results(several: Sequence[Listed]) -> dict[Path, dict[str, Any]]:

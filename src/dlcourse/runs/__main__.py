@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dlcourse.config.identity import NOT_HASHED
 from dlcourse.core import cli
 from dlcourse.core.errors import InputError, did_you_mean
 from dlcourse.core.grid import GAP, Grid, format_grid
@@ -23,6 +24,7 @@ from dlcourse.runs.lock import BusyRunError, hold_run
 
 COMMANDS = ("best", "failed", "clean")
 LIMIT = 40
+COMFORT = [key for key in NOT_HASHED if not key.startswith("data.")]  # what is no difference worth a column
 
 
 def main(argv: list[str]) -> None:
@@ -65,7 +67,7 @@ def show(several: Sequence[Listed], top: str, limit: int) -> None:
         counts[one.status] = counts.get(one.status, 0) + 1
     states = ", ".join(f"{number} {status}" for status, number in counts.items())
     print(f"{len(several)} run{'s' * (len(several) > 1)} below {top}: {states}\n")
-    keys = different_keys([one.values for one in several if one.values])
+    keys = [key for key in different_keys([one.values for one in several if one.values]) if key not in COMFORT]
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else sys.maxsize
     rows = [

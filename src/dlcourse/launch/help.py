@@ -34,7 +34,8 @@ Then, with the run's directory (of a sweep's directory, with its best run):
   python -m dlcourse.report DIR...                          tensorboard --logdir outputs
 
 Options: -m a sweep, --config-dir DIR a folder of your own, --cfg job shows the config and no more,
-  --shell-completion install=bash (docs/runs.md), --hydra-help Hydra's own"""
+  --summary the network's layers, --shell-completion install=bash (docs/runs.md),
+  --hydra-help Hydra's own"""
 OFTEN = ("seed", "optimizer.lr", "data.batch_size", "data.limit", "data.root", "trainer.max_epochs",
          "trainer.accelerator", "hydra.run.dir")  # fmt: skip
 MEANINGS = {  # of keys that have no comment where they are set

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from dlcourse.config.schema import OPTIONAL
 from dlcourse.config.search import find_config
 from dlcourse.data.module import DataModule
 from dlcourse.runs import quote_path, stand_in_line
+from dlcourse.runs.differences import typed_values
 from dlcourse.tasks import Classify, Task
 from dlcourse.tasks.task import round_to_float32
 
@@ -122,8 +122,7 @@ def chosen_values(plain: dict[str, Any], command: str) -> tuple[dict[str, Any], 
     The second value names those that the command set.
     """
     counted = {*hashed_values(plain), "optimizer.lr", "experiment", *OPTIONAL} - {"logger"}
-    words = [word.partition("=") for word in shlex.split(command) if not word.startswith(("-", "~"))]
-    typed = {key.lstrip("+"): value for key, equals, value in words if equals}
+    typed = typed_values(command)
     keys = [*USUAL, *typed]
     if "experiment" in typed:
         preset = OmegaConf.to_container(OmegaConf.load(find_config("experiment", typed["experiment"])))

@@ -190,8 +190,12 @@ def _brought(path: Path, group: str) -> tuple[dict[str, Any], dict[str, str], li
         if isinstance(entry, dict):
             chosen += [f"{str(key).removeprefix('override ').lstrip('/')}={choice}" for key, choice in entry.items()]
         elif entry != "_self_":
-            base = _brought(_file(group, str(entry).lstrip("/").removeprefix(f"{group}/")), group)
-            values, told, chosen = values | base[0], told | base[1], [*base[2], *chosen]
+            name, _, package = str(entry).lstrip("/").removeprefix(f"{group}/").partition("@")
+            base, comments, further = _brought(_file(group, name), group)
+            inner = f"{group}.{package}." if package else f"{group}."
+            values |= {key.replace(f"{group}.", inner, 1): value for key, value in base.items()}
+            told |= {key.replace(f"{group}.", inner, 1): comment for key, comment in comments.items()}
+            chosen = [*further, *chosen]
     values |= {prefix + key: value for key, value in flatten(plain).items()}
     told |= {prefix + key: comment for key, comment in _comments(path).items()}
     return values, told, list(dict.fromkeys(chosen))

@@ -264,7 +264,7 @@ def _typed(value: Any) -> str:
 
 def _columns(rows: list[tuple[str, str, str]]) -> str:
     """Keys, values and meanings, one below the other; a meaning goes on in the next line where it is long."""
-    first = min(max(len(key) for key, _, _ in rows), 30) + 2
+    first = min(max(len(key) for key, _, _ in rows), 40) + 2
     second = min(max(len(value) for _, value, _ in rows), 22) + 2
     return "\n".join(
         _wrapped(f"  {key:<{first}}{value:<{second}}", told, 2 + first + second) for key, value, told in rows

@@ -16,6 +16,7 @@ import yaml
 from markdown.extensions.toc import slugify
 from PIL import Image
 
+import dlcourse.__main__
 import dlcourse.data.__main__
 from dlcourse import evaluate, predict, resume, runs
 from dlcourse import train as train_command
@@ -149,11 +150,11 @@ def test_the_list_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed >= set(SOURCES)
 
 
-def test_every_command_has_its_module_and_every_module_its_command() -> None:
-    listed = {c.split()[2] for c in COMMANDS} - {"dlcourse"}
-    root = TOP / "src" / "dlcourse"
-    mains = [p for p in root.glob("[a-z]*.py") if 'if __name__ == "__main__"' in p.read_text(encoding="utf-8")]
-    assert listed == {f"dlcourse.{p.stem}" for p in mains} | {"dlcourse.data", "dlcourse.studies", "dlcourse.theory"}
+def test_every_command_is_in_the_readme() -> None:
+    """tests/test_layout.py holds them against the modules that are there."""
+    assert {c.split()[2] for c in COMMANDS} - {"dlcourse"} == {
+        f"dlcourse.{name}" for name in dlcourse.__main__.COMMANDS
+    }
 
 
 @pytest.mark.parametrize("group", ["model", "data"])

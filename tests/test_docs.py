@@ -157,6 +157,10 @@ def test_every_command_is_in_the_readme() -> None:
     }
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+
+
 @pytest.mark.parametrize("group", ["model", "data"])
 def test_every_model_and_data_set_is_in_the_readme(group: str) -> None:
     assert [choice for choice in groups()[group] if f"`{choice}`" not in README] == []

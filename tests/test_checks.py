@@ -2,13 +2,17 @@
 
 import math
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pandas import DataFrame
 from scipy import stats
 
+from dlcourse.core.errors import InputError
 from dlcourse.studies import checks, rules
+from dlcourse.studies.report import judge
 from dlcourse.studies.samples import BETTER, EQUAL, Sample, compare
+from dlcourse.studies.study import load_study
 from dlcourse.studies.verdict import answered, decide
 
 shares = st.floats(0, 1)
@@ -131,3 +135,11 @@ def test_within_asks_for_each_value_of_a_column() -> None:
     assert checks.within(rows, ["test/accuracy"], 0.4, 1.0, by="block").kind == "reproduced"
     assert checks.within(rows, ["test/accuracy"], 0.6, 1.0, by="block").kind == "refuted"
     assert checks.within(rows, ["test/accuracy"], 0.6, 1.0, of={"block": "b"}, by="block").kind == "reproduced"
+
+
+def test_a_claim_that_cannot_be_judged_is_named() -> None:
+    study = load_study("huji/rates")
+    rows = table(adam=[0.9, 0.9]).assign(status="done", comparable=True)
+    rows["optimizer.lr"], rows["data.limit"] = 0.1, [100, 200]
+    with pytest.raises(InputError, match="by itself”: runs whose data.limit differ can't be averaged"):
+        judge(study, study.claims[0], rows)

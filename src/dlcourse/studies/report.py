@@ -155,6 +155,8 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
             return not_run(sentence)
     try:
         verdict: Verdict = find_function(study, claim.check, checks, "check")(table, **claim.arguments)
+    except InputError as error:
+        raise InputError(f"“{claim.text}”: {error}") from None
     except LookupError:
         if not table.attrs.get("unmeasured"):
             raise

@@ -156,7 +156,7 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
     try:
         verdict: Verdict = find_function(study, claim.check, checks, "check")(table, **claim.arguments)
     except InputError as error:
-        raise InputError(f"“{claim.text}”: {error}") from None
+        raise InputError(f"the claim {claim.text!r}: {error}") from None
     except LookupError:
         if not table.attrs.get("unmeasured"):
             raise

@@ -75,8 +75,7 @@ def sweep_job(cfg: DictConfig, sweep: Sweep) -> float | Failure | None:
     run, number, began = Path(hydra_cfg.runtime.output_dir), int(hydra_cfg.job.num), time.time()
     before = status_before(run)
     alone = hydra_cfg.launcher["_target_"].endswith("BasicLauncher")
-    cli.place.set(f"job {sweep.place(number)}" if alone else None)
-    with cli.log_apart(run / "train.log"):
+    with cli.at_place(f"job {sweep.place(number)}" if alone else None), cli.log_apart(run / "train.log"):
         returned = job(cfg, sweep)
     now = time.time()
     said = outcome(run, before, returned.sentence if isinstance(returned, Failure) else "", now - began)

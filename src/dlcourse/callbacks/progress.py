@@ -32,7 +32,8 @@ class Progress(L.Callback):
 
     def __init__(self, terminal: bool = True) -> None:
         self.terminal, self.stream = terminal, sys.stderr
-        self.drawn = self.logged = self.began = self.epoch_began = time.monotonic()
+        self.logged = self.began = self.epoch_began = time.monotonic()
+        self.drawn = -math.inf  # at once
         self.first = self.reported = 0
         self.rate = ""
 

@@ -18,6 +18,16 @@ BOOLEAN = ("false", "true")  # the values of a switch that is off unless it is g
 place: ContextVar[str | None] = ContextVar("place", default="")
 
 
+@contextlib.contextmanager
+def at_place(text: str | None) -> Iterator[None]:
+    """Say of what is trained here which of several runs it is."""
+    token = place.set(text)
+    try:
+        yield
+    finally:
+        place.reset(token)
+
+
 def parse_arguments(
     argv: list[str],
     usage: str | None,

@@ -30,7 +30,9 @@ def difference(row: Row, history: DataFrame, first: str, second: str) -> float:
 def rises(row: Row, history: DataFrame, metric: str, share: bool = False) -> float:
     """In how many epochs a metric is higher than in the one before, or in which share of them."""
     risen = np.diff(history[metric]) > 0
-    return float(risen.mean() if share else risen.sum())
+    if not share:
+        return float(risen.sum())
+    return float(risen.mean()) if len(risen) else math.nan
 
 
 def jumps(row: Row, history: DataFrame, metric: str, last: int | None = None) -> float:
@@ -58,6 +60,8 @@ def late_change(row: Row, history: DataFrame, metric: str, share: float = 0.2) -
     of its whole change since the first epoch."""
     values = history[metric].to_numpy(float)
     n = max(1, round(share * len(values)))
+    if len(values) < 2 * n:
+        return math.nan
     last, before = values[-n:].mean(), values[-2 * n : -n].mean()
     return float((last - before) / (last - values[0])) if last != values[0] else 0.0
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from dlcourse import runs
 from dlcourse.config.identity import config_hash
-from dlcourse.core.cli import clock, error_sentence, log_apart, place
+from dlcourse.core.cli import at_place, clock, error_sentence, log_apart
 from dlcourse.core.errors import InputError
 from dlcourse.launch.compose import resolve
 from dlcourse.launch.jobs import launch_jobs
@@ -87,8 +87,9 @@ def train_in_turn(missing: Missing) -> Iterator[tuple[str, str]]:
     """Train runs one after the other; of each the line and what became of it."""
     for line, job, run in missing:
         print(line, flush=True)
-        place.set(line.partition("]")[0] + "]")
-        yield line, run_job(job, run)
+        with at_place(line.partition("]")[0] + "]"):
+            outcome = run_job(job, run)
+        yield line, outcome
 
 
 def train_by(launcher: Sequence[str], missing: Missing) -> Iterator[tuple[str, str]]:
@@ -101,12 +102,12 @@ def train_by(launcher: Sequence[str], missing: Missing) -> Iterator[tuple[str, s
 
 def launched_job(cfg: DictConfig) -> str:
     """`run_job` for a job that a launcher composed, wherever that is."""
-    place.set(None)
     plain = resolve(cfg)
     run = Path(HydraConfig.get().runtime.output_dir)
     words = (word.partition("=") for word in HydraConfig.get().overrides.task)
     overrides = {key: value.strip('"') for key, _, value in words}
-    return run_job(Job(run.name, overrides, plain, config_hash(plain)), run)
+    with at_place(None):
+        return run_job(Job(run.name, overrides, plain, config_hash(plain)), run)
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def chosen_values(plain: dict[str, Any], command: str) -> tuple[dict[str, Any], 
         preset = OmegaConf.to_container(OmegaConf.load(find_config("experiment", typed["experiment"])))
         keys += flatten(dict(preset))  # type: ignore[arg-type]
     values = typed | flatten(plain)
-    found = {key.removesuffix(".name"): values[key] for key in keys if key in counted}
+    found = {key.removesuffix(".name"): values[key] for key in keys if key in counted & values.keys()}
     found["optimizer"] = str(found.pop("optimizer._target_")).rsplit(".", 1)[-1]
     shown = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in found.items() if v is not None}
     return shown, set(typed)

@@ -156,6 +156,7 @@ def test_which_table_or_figure_has_a_claims_metric() -> None:
     better = Claim("", "", "better", {"metric": "val/loss", "first": {"block": "mlp"}, "second": {"block": "fcn"}})
     assert shown_in(better, made) is table
     assert shown_in(Claim("", "", "agrees", {"metric": "val/loss"}), made) is plot
+    assert shown_in(Claim("", "", "better", {"metric": ["test/loss", "val/loss"]}), made) is plot
     assert shown_in(Claim("", "", "agrees", {"metric": "test/loss"}), made) is None
     assert shown_in(Claim("", "", "own"), made) is None
 

@@ -208,12 +208,13 @@ def words_in(arguments: Any) -> Iterator[str]:
 
 
 def shown_in(claim: Claim, made: Sequence[tuple[set[str], list[page.Item]]]) -> page.Item | None:
-    """The table or figure that has a claim's metric, and most else that its check is about; None where none has."""
+    """The table or figure that has a metric of a claim, and most else that its check is about; None where none has."""
     about = set(words_in([claim.arguments, claim.runs]))
+    metrics = set(words_in([claim.arguments.get("metric"), claim.arguments.get("metrics")]))
     found = [
         (len(about & words), item)
         for words, entry in made
-        if claim.arguments.get("metric") in words
+        if metrics & words
         for item in entry[:1]
         if not isinstance(item, page.Text)
     ]

@@ -46,6 +46,12 @@ def test_a_measure_that_there_is_not_is_named() -> None:
         parse_study("a/b", {"title": "t", "runs": {}, "measures": {"x": {"epoch_to": {}}}})
 
 
+def test_what_verdicts_stand_on_is_one_of_a_few() -> None:
+    assert parse_study("a/b", {"title": "t", "runs": {}, "basis": ["reduced budget"]}).basis == ["reduced budget"]
+    with pytest.raises(ValueError, match=r"basis is a list of .*, not smaller budget"):
+        parse_study("a/b", {"title": "t", "runs": {}, "basis": ["smaller budget"]})
+
+
 def test_how_they_are_compared_and_written() -> None:
     assert [mode(m) for m in ("epochs to 60 %", "accuracy gap", "train_seconds", "test/accuracy", "val/loss")] == [
         "min", "min", "min", "max", "min",

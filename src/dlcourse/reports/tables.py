@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dlcourse.launch.overrides import override_text
 from dlcourse.runs import METRICS, STEPS, confusion_file, read_result
 
 PROTOCOL = ("data.", "model.", "optimizer.", "schedule.", "stopping.", "trainer.")
+ENCODER = re.compile(r"run [0-9a-f]{16}")  # which one is in each run's row
 FREE = (*NOT_HASHED, "data.encoder", "data.root")  # may differ between runs that are averaged; files are compared
 
 
@@ -139,7 +141,7 @@ def describe_runs(table: DataFrame, command: str) -> dict[str, str]:
         out |= {
             "training": f"{done['seconds'].sum() / 60:.1f} minutes in all, one run after the other",
             "device": devices(done),
-            "data": "; ".join(sorted(set(done["data.provenance"].dropna()))),
+            "data": "; ".join(sorted({ENCODER.sub("a run", text) for text in done["data.provenance"].dropna()})),
         }
         if commits := sorted({str(c)[:9] for c in done["commit"].dropna()}):
             out["commit"] = ", ".join(commits)

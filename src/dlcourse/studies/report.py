@@ -163,7 +163,7 @@ def judge(study: Study, claim: Claim, table: DataFrame) -> Verdict:
         return not_run(UNMEASURED)
     of = claim.arguments.get("of")
     asked = select(table[done], {"block": of["block"]} if isinstance(of, dict) and "block" in of else {})
-    return verdict if verdict.kind == "not run" else verdict.standing_on(*bases(asked))
+    return verdict if verdict.kind == "not run" else verdict.standing_on(*bases(asked), *study.basis)
 
 
 def bases(done: DataFrame) -> list[str]:

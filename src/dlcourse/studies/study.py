@@ -16,9 +16,11 @@ from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.overrides import check_overrides, override_text
 from dlcourse.studies.measures import MEASURES
+from dlcourse.studies.verdict import BASES
 
 QUIET = {"trainer.figures": False, "trainer.images": "[]"}  # a report draws what its runs need
-KEYS = ("title", "source", "text", "deviations", "names", "runs", "quick", "measures", "published", "report", "claims")
+KEYS = ("title", "source", "text", "deviations", "basis", "names", "runs", "quick", "measures", "published", "report",
+        "claims")  # fmt: skip
 CLAIM_KEYS = ("claim", "question", "where", "check", "with", "runs", "needs")
 
 
@@ -44,9 +46,10 @@ class Claim:
 class Study:
     """A study's YAML.
 
-    blocks: name -> overrides of the command line; a list is swept over. quick: the overrides of budget=quick. names:
-    what values (of blocks, say) are called. measures: column -> {function of `studies.measures`: its arguments}.
-    report: the page's items, [{function: arguments}, ...]; none: a standard page.
+    basis: what all verdicts stand on besides what the runs say of themselves, of `verdict.BASES`. blocks: name ->
+    overrides of the command line; a list is swept over. quick: the overrides of budget=quick. names: what values (of
+    blocks, say) are called. measures: column -> {function of `studies.measures`: its arguments}. report: the page's
+    items, [{function: arguments}, ...]; none: a standard page.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Study:
     source: str = ""
     text: str = ""
     deviations: list[str] = field(default_factory=list)
+    basis: list[str] = field(default_factory=list)
     names: dict[Any, str] = field(default_factory=dict)
     quick: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -131,7 +135,9 @@ def parse_study(name: str, saved: dict[str, Any]) -> Study:
     report = [{item: {}} if isinstance(item, str) else item for item in saved.get("report") or []]
     for column, measure in (saved.get("measures") or {}).items():
         refuse_unknown(measure, tuple(MEASURES), (), f"the measure {column}")
-    simple = ("source", "text", "deviations", "names", "quick", "measures")
+    if unknown := set(saved.get("basis") or []) - set(BASES):
+        raise ValueError(f"basis is a list of {or_list(list(BASES))}, not {or_list(sorted(unknown))}")
+    simple = ("source", "text", "deviations", "basis", "names", "quick", "measures")
     plain = {key: saved[key] for key in simple if saved.get(key)}
     return Study(name, saved["title"], saved["runs"], published=published, report=report, claims=claims, **plain)
 

@@ -9,6 +9,7 @@ from typing import Any
 from dlcourse.config.plugins import find_object
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.core.files import cache_dir
+from dlcourse.core.network import is_offline
 from dlcourse.data import synthetic
 from dlcourse.data.archives import open_root
 from dlcourse.data.assembly import assemble
@@ -188,7 +189,7 @@ def offer_download(entry: Source) -> None:
         raise DownloadError(
             f"{entry.name} has no download and isn't in {or_list([str(p) for p in search_path(entry, None)])}"
         )
-    if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise DownloadError(f"{entry.name} isn't here, and $DLCOURSE_OFFLINE forbids its download")
 
 

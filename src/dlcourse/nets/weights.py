@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import models
 
 from dlcourse.core.errors import InputError, did_you_mean, or_list
+from dlcourse.core.network import is_offline
 from dlcourse.nets.pretrained import TIMM, create_network
 
 
@@ -60,7 +61,7 @@ def describe_file(path: Path) -> dict[str, Any]:
 def download(path: Path, fetch: Any, instead: Path) -> None:
     """Get a file by `fetch`, or say where to put it."""
     otherwise = f"put it at {instead}, or say model.weights=PATH or model.weights=none"
-    if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise InputError(f"{path.name} isn't here, and $DLCOURSE_OFFLINE forbids its download: {otherwise}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

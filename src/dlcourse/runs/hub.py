@@ -1,6 +1,5 @@
 """Folders on the Hugging Face hub: written, and found again. A local folder takes a hub's place, as ./NAME."""
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcourse.core.errors import InputError, first_line
+from dlcourse.core.network import is_offline
 
 PREFIX = "hub:"  # of run=hub:USER/NAME
 
@@ -50,7 +50,7 @@ def ask(name: str, what: Callable[[Any], str]) -> str:
         from huggingface_hub import HfApi
     except ImportError:
         raise InputError(f"hub:{name} needs huggingface_hub: pip install 'dlcourse[hub]'") from None
-    if os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise InputError(
             f"hub:{name} is elsewhere, and $DLCOURSE_OFFLINE forbids to go there; ./NAME is a local folder"
         )

@@ -3,7 +3,6 @@
 Files are read, never run: a data set that is made by a script is refused.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
+from dlcourse.core.network import is_offline
 from dlcourse.data.archives import open_root
 from dlcourse.data.listing import is_hidden, listing_hash
 from dlcourse.data.photos import decode_each, refuse_bad
@@ -38,13 +38,12 @@ def locate(options: Mapping[str, Any]) -> Path:
         from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError as error:
         raise InputError(MISSING) from error
-    offline = os.environ.get("DLCOURSE_OFFLINE", "0") not in ("", "0")
     try:
-        return Path(snapshot_download(name, repo_type="dataset", ignore_patterns="*.py", local_files_only=offline))
+        return Path(snapshot_download(name, repo_type="dataset", ignore_patterns="*.py", local_files_only=is_offline()))
     except RepositoryNotFoundError as error:
         raise InputError(f"data.name={name}: the hub has no such data set, and there is no such folder") from error
     except LocalEntryNotFoundError as error:
-        why = "$DLCOURSE_OFFLINE forbids its download" if offline else "the Hugging Face hub can't be reached"
+        why = "$DLCOURSE_OFFLINE forbids its download" if is_offline() else "the Hugging Face hub can't be reached"
         raise InputError(f"data.name={name} isn't here, and {why}: data.name=DIR reads its files from disk") from error
     except Exception as error:  # the hub's client raises nearly anything
         raise InputError(f"data.name={name} can't be had from the Hugging Face hub: {first_line(error)}") from error

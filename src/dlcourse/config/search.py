@@ -49,6 +49,12 @@ def groups() -> dict[str, list[str]]:
     return {group: list(dict.fromkeys(names)) for group, names in choices.items()}
 
 
+def study_names() -> list[str]:
+    """The studies, as `course/name`."""
+    tops = [folder / "study" for folder in search_path()]
+    return sorted({p.relative_to(top).with_suffix("").as_posix() for top in tops for p in top.glob("*/*.yaml")})
+
+
 def find_config(group: str, name: str) -> Path:
     """The file of a choice that there is."""
     return next(path for top in search_path() if (path := top / group / f"{name}.yaml").is_file())

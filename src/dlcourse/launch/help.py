@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from dlcourse.config.identity import flatten
 from dlcourse.config.schema import RULES, TEXT
-from dlcourse.config.search import conf_dir, find_config, groups, search_path
+from dlcourse.config.search import conf_dir, find_config, groups, study_names
 from dlcourse.core.errors import InputError, did_you_mean, or_list
 from dlcourse.launch.compose import compose_config
 
@@ -80,7 +80,7 @@ def overview() -> str:
 
 def explain_group(group: str, names: list[str]) -> str:
     """A line for each option of a group; and the keys that all of them share."""
-    lines = [(f"  {group}={name}", _comment(_file(group, name)).split("\n")[0]) for name in names]
+    lines = [(f"  {group}={name}", _comment(find_config(group, name)).split("\n")[0]) for name in names]
     wide = min(max(len(name) for name, _ in lines), 44) + 2
     shown = "\n".join(
         f"{name:<{wide}}{textwrap.shorten(what, WIDTH - wide, placeholder=' ...')}" for name, what in lines
@@ -95,9 +95,9 @@ def explain_group(group: str, names: list[str]) -> str:
 
 def explain_option(group: str, name: str) -> str:
     """A choice's comment, the keys that it brings with their values and meaning, and an example."""
-    values, told, chosen = _brought(_file(group, name), group)
+    values, told, chosen = _brought(find_config(group, name), group)
     targets = {key: values.pop(key) for key in list(values) if key.endswith("_target_")}
-    parts = [_comment(_file(group, name)), f"It chooses {', '.join(chosen)}." if chosen else ""]
+    parts = [_comment(find_config(group, name)), f"It chooses {', '.join(chosen)}." if chosen else ""]
     if values:
         parts.append("What it sets:\n" + _columns([(k, _typed(v), _meaning(k, told)) for k, v in values.items()]))
     parts += [
@@ -114,7 +114,7 @@ def explain_option(group: str, name: str) -> str:
 
 def explain_study(name: str) -> str:
     """A study's title and text, its runs, how many claims it puts to them, and the commands."""
-    found: dict[str, Any] = yaml.safe_load(_file("study", name).read_text(encoding="utf-8"))
+    found: dict[str, Any] = yaml.safe_load(find_config("study", name).read_text(encoding="utf-8"))
     runs = "\n".join(
         _wrapped(
             f"  {block}:  ",
@@ -154,16 +154,7 @@ def explain_key(key: str) -> str:
 
 def option_names() -> dict[str, list[str]]:
     """The groups and their choices, studies too."""
-    studies = {
-        "/".join(path.relative_to(top / "study").with_suffix("").parts)
-        for top in search_path()
-        for path in (top / "study").glob("**/*.yaml")
-    }
-    return groups() | {"study": sorted(studies)}
-
-
-def _file(group: str, name: str) -> Path:
-    return find_config(group, name)
+    return groups() | {"study": study_names()}
 
 
 def unresolved(cfg: Any) -> dict[str, Any]:
@@ -191,7 +182,7 @@ def _brought(path: Path, group: str) -> tuple[dict[str, Any], dict[str, str], li
             chosen += [f"{str(key).removeprefix('override ').lstrip('/')}={choice}" for key, choice in entry.items()]
         elif entry != "_self_":
             name, _, package = str(entry).lstrip("/").removeprefix(f"{group}/").partition("@")
-            base, comments, further = _brought(_file(group, name), group)
+            base, comments, further = _brought(find_config(group, name), group)
             inner = f"{group}.{package}." if package else f"{group}."
             values |= {key.replace(f"{group}.", inner, 1): value for key, value in base.items()}
             told |= {key.replace(f"{group}.", inner, 1): comment for key, comment in comments.items()}

@@ -12,6 +12,7 @@ from pandas import DataFrame
 from dlcourse.config import search
 from dlcourse.config.identity import config_hash, flatten
 from dlcourse.config.schema import check
+from dlcourse.config.search import study_names as study_names
 from dlcourse.core.errors import InputError, did_you_mean, first_line, or_list
 from dlcourse.launch.compose import compose_config, resolve
 from dlcourse.launch.overrides import check_overrides, override_text
@@ -91,11 +92,6 @@ class Job:
 
 
 Planned = tuple[Job, Path]  # a run with its directory
-
-
-def study_names() -> list[str]:
-    tops = [folder / "study" for folder in search.search_path()]
-    return sorted({p.relative_to(top).with_suffix("").as_posix() for top in tops for p in top.glob("*/*.yaml")})
 
 
 def load_study(name: str) -> Study:

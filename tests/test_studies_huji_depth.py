@@ -16,7 +16,7 @@ DEPTH, RATES = load_study("huji/autoencoder_depth"), load_study("huji/rates")
 
 
 def coders(**figures: dict[str, list[Any]]) -> DataFrame:
-    """A row for each seed of each block; a metric's name with `_` for what Python doesn't take."""
+    """A row for each seed of each block, whose columns have a value for each."""
     rows = []
     for block, columns in figures.items():
         for seed, values in enumerate(zip(*columns.values(), strict=True)):

@@ -96,6 +96,14 @@ def read_confusion(run: Path, split: str = "test") -> tuple[np.ndarray[Any, Any]
     return np.array([row[1:] for row in rows], dtype=int), [row[0] for row in rows]
 
 
+def count_confusions(run: Path) -> list[tuple[str, str, int]]:
+    """Two classes of the test set and how often one was taken for the other, either way: those confused most first."""
+    counts, classes = read_confusion(run)
+    both = np.triu(counts + counts.T, 1)
+    pairs = (divmod(int(at), len(classes)) for at in np.argsort(-both, axis=None, kind="stable"))
+    return [(classes[i], classes[j], int(both[i, j])) for i, j in pairs if both[i, j]]
+
+
 # --- what has to be said ---
 
 

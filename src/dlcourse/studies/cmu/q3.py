@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pandas import DataFrame
 
-from dlcourse.reports.tables import read_confusion, read_history
+from dlcourse.reports.tables import count_confusions, read_history
 from dlcourse.studies import measures
 from dlcourse.studies.checks import check
 from dlcourse.studies.images import roughness, spread
 from dlcourse.studies.items import weight_images
 from dlcourse.studies.rules import least_seeds, rule_each
-from dlcourse.studies.runs import Runs, load_initial_task, load_run
+from dlcourse.studies.runs import Runs, load_initial_task
 from dlcourse.studies.samples import Of, aggregate, compare, format_metric, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
+from dlcourse.training.loading import load_task
 
 MOST_CONFUSED = 10  # pairs
 LATE = 10  # epochs over which the validation accuracy's jumping is measured
@@ -29,7 +29,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
     for hash_, run in zip(runs.done()["hash"], runs.done()["run"], strict=True):
         found: dict[str, Any] = {"hash": hash_, "epochs to half": epochs_to(run, 0.5), "confused": most_confused(run)}
         found["late sd"] = float(read_history(run)["val/accuracy"].tail(LATE).std())
-        for when, task in (("before", load_initial_task(run)), ("after", load_run(run)[0])):
+        for when, task in (("before", load_initial_task(run)), ("after", load_task(run))):
             images = weight_images(task.net)
             found |= {f"roughness/{when}": roughness(images), f"spread/{when}": spread(images)}
         rows.append(found)
@@ -43,11 +43,8 @@ def epochs_to(run: Path, accuracy: float) -> float:
 
 def most_confused(run: Path) -> str:
     """The pairs of classes that are confused most, one way or the other, as `0O 12, 1I 9`."""
-    counts, classes = read_confusion(run)
-    both = np.triu(counts + counts.T, 1)
-    order = np.argsort(-both, axis=None, kind="stable")[:MOST_CONFUSED]
-    pairs = [divmod(int(at), len(classes)) for at in order]
-    return ", ".join(f"{''.join(sorted(classes[i] + classes[j]))} {both[i, j]}" for i, j in pairs if both[i, j])
+    pairs = count_confusions(run)[:MOST_CONFUSED]
+    return ", ".join(f"{''.join(sorted(a + b))} {times}" for a, b, times in pairs)
 
 
 @check

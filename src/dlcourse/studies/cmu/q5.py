@@ -17,6 +17,7 @@ from dlcourse.studies.runs import Runs, load_run, network_inputs
 from dlcourse.studies.samples import Of, aggregate, format_metric, interval, metric_label, require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered
+from dlcourse.training.loading import load_task
 
 SHOWN = "AFRU8"  # the classes of the report's figure
 COMPONENTS = 32
@@ -64,7 +65,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
     both = [k for k in y.unique() if 0 < broken[y == k].sum() < (y == k).sum()]
     rows = []
     for hash_, run in zip(done["hash"], done["run"], strict=True):
-        own = load_run(run)[0](x).reshape(images.shape)
+        own = load_task(run)(x).reshape(images.shape)
         each = -10 * (own - images).square().flatten(1).mean(1).log10()
         gaps = [float(each[(y == k) & ~broken].mean() - each[(y == k) & broken].mean()) for k in both]
         pca = {"pca/psnr": psnr(back, x), "pca/psnr clipped": psnr(back.clamp(0, 1), x)}

@@ -25,7 +25,7 @@ from dlcourse.studies.runs import Runs, load_run, network_inputs
 from dlcourse.studies.samples import aggregate, aggregate_by, format_metric, interval, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import MissingRunsError, Verdict, answered, decide
-from dlcourse.training.loading import build_data
+from dlcourse.training.loading import build_data, load_task
 
 CODERS = {"block": "autoencoder"}
 
@@ -63,7 +63,7 @@ def measure(study: Study, runs: Runs) -> DataFrame:
             f"{split}/PCA loss": float((pca.reconstruct(x) - x).square().mean()) for split, x in images.items()
         }
     for _, row in done.iterrows():
-        task, x = load_run(row["run"])[0], images["test"]
+        task, x = load_task(row["run"]), images["test"]
         weights = weight_images(task.net)
         rows.append(
             {"hash": row["hash"], **pca_errors[row["units"]]}

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pandas import DataFrame
 
 from dlcourse.reports.formats import format_percent
-from dlcourse.reports.tables import read_confusion
+from dlcourse.reports.tables import count_confusions, read_confusion
 from dlcourse.studies.checks import check
 from dlcourse.studies.cs671 import optimizers
 from dlcourse.studies.runs import Runs
@@ -15,10 +14,7 @@ from dlcourse.studies.samples import require
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
 
-
-def derive(table: DataFrame) -> DataFrame:
-    """With the optimizers' names, and how long training takes."""
-    return optimizers.derive(table)
+derive = optimizers.derive
 
 
 def measure(study: Study, runs: Runs) -> DataFrame:
@@ -28,10 +24,12 @@ def measure(study: Study, runs: Runs) -> DataFrame:
 
 def confusions(run: Path) -> dict[str, Any]:
     """Of the test set: the least share of a class that is taken for itself, and the pair that is confused most."""
-    counts, classes = read_confusion(run)
-    both = np.triu(counts + counts.T, 1)
-    i, j = divmod(int(both.argmax()), len(classes))
-    return {"least recall": float((counts.diagonal() / counts.sum(1)).min()), "confused": f"{classes[i]}/{classes[j]}"}
+    counts, _ = read_confusion(run)
+    most = next(iter(count_confusions(run)), None)
+    return {
+        "least recall": float((counts.diagonal() / counts.sum(1)).min()),
+        "confused": f"{most[0]}/{most[1]}" if most else None,
+    }
 
 
 @check

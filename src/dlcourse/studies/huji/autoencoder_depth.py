@@ -18,6 +18,7 @@ from dlcourse.studies.runs import Runs, load_run, network_inputs
 from dlcourse.studies.samples import format_metric, metric_label, require, select
 from dlcourse.studies.study import Study
 from dlcourse.studies.verdict import Verdict, answered, decide
+from dlcourse.training.loading import load_task
 
 CODERS = ("none", "first", "deep", "second", "pca_knn")  # blocks that have a code of two numbers
 SILHOUETTES = 2000  # test images that a silhouette is of
@@ -49,9 +50,9 @@ def measure(study: Study, runs: Runs) -> DataFrame:
         return DataFrame(columns=["hash"])
     data = load_run(networks["run"].iloc[0])[1]
     train, test, y = network_inputs(data, "train"), network_inputs(data, "test"), data.splits["test"].y
-    classify, rows = load_run(judge["run"].iloc[0])[0].net, []
+    classify, rows = load_task(judge["run"].iloc[0]).net, []
     for _, row in coders.iterrows():
-        net: Any = PCA(train, 2) if row["block"] == "pca_knn" else load_run(row["run"])[0].net
+        net: Any = PCA(train, 2) if row["block"] == "pca_knn" else load_task(row["run"]).net
         codes, seen_codes = net.encode(train), net.encode(test)
         rebuilt = net.decode(seen_codes)
         seen = classify(rebuilt).argmax(1)

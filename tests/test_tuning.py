@@ -106,7 +106,7 @@ def test_the_table_counts_what_there_is(config: Config, capsys: pytest.CaptureFi
     task = build_task(config("model=cnn"))
     parameters = sum(p.numel() for p in task.parameters())
     assert lines[-1][:4] == ["in", "all", f"{parameters:,}", f"{parameters:,}"]
-    rows = {row[0]: row for row in layer_rows(task.net, (1, 28, 28))}
+    rows = {row[0]: row for row in layer_rows(task.net, (1, 28, 28))[0]}
     assert rows["features.0"][1:] == ("Conv2d", "20 × 24 × 24", 520, 520, 2 * 20 * 24 * 24 * 25)
     assert rows["classifier.2"][3:] == (5130, 5130, 2 * 512 * 10)
 

@@ -173,7 +173,7 @@ class Playground:
         return [] if self.data.encoder else [self.shape[0], side, side]
 
     def _output(self, x: Tensor) -> dict[str, Any]:
-        given = self.data.transform(x if self.data.encoder is None else self.data.encoder(x))
+        given = self.data.seen(x)
         if isinstance(self.task, Classify):
             return {"probabilities": [round(p, 4) for p in self.task.probabilities(given)[0].tolist()]}
         back = self.task(given).float()

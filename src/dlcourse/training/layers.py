@@ -16,11 +16,9 @@ def describe(plain: dict[str, Any]) -> str:
     """The table of the network that a config describes, for one example; no data and no pretrained weights are read."""
     task, data = build_task(plain), build_data(plain)
     try_shapes(task, data, plain)
-    rows = layer_rows(task.net, data.shape)
+    rows, flops = layer_rows(task.net, data.shape)
     own = list(task.net.parameters())
-    with FlopCounterMode(display=False) as counted, torch.no_grad():
-        task.net.eval()(torch.zeros(1, *data.shape))
-    total = sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad), counted.get_total_flops()
+    total = sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad), flops
     inside = (sum(row[3] for row in rows), sum(row[4] for row in rows), sum(row[5] for row in rows))
     if inside != total:  # as the decoder of an autoencoder with tied weights
         rows.append(("elsewhere", "", "", total[0] - inside[0], total[1] - inside[1], total[2] - inside[2]))
@@ -29,8 +27,9 @@ def describe(plain: dict[str, Any]) -> str:
     return f"{title}\n\n{text_table(rows)}"
 
 
-def layer_rows(net: nn.Module, shape: tuple[int, ...]) -> list[Row]:
-    """A row for each module without modules in it, in the order in which one example [1, *shape] passes them."""
+def layer_rows(net: nn.Module, shape: tuple[int, ...]) -> tuple[list[Row], int]:
+    """A row for each module without modules in it, in the order in which one example [1, *shape] passes them; and the
+    operations of the whole network."""
     rows: list[Row] = []
 
     def look(name: str) -> Any:
@@ -51,7 +50,7 @@ def layer_rows(net: nn.Module, shape: tuple[int, ...]) -> list[Row]:
     for hook in hooks:
         hook.remove()
     operations = {name.partition(".")[2]: sum(ops.values()) for name, ops in counted.get_flop_counts().items()}
-    return [(*row[:5], operations.get(row[0], 0)) for row in rows]
+    return [(*row[:5], operations.get(row[0], 0)) for row in rows], counted.get_total_flops()
 
 
 def text_table(rows: list[Row]) -> str:

@@ -53,9 +53,8 @@ def grad_cam(task: Classify, x: Tensor) -> Tensor:
         for module in task.net.modules():
             hooks.callback(module.register_forward_hook(keep).remove)
         logits = task(x.clone().requires_grad_())  # frozen weights alone would leave no graph
-        top = (
-            logits.abs() if task.binary else logits.max(1).values
-        )  # of the one logit of two classes its sign says which
+        # the one logit of two classes says by its sign which of them it is
+        top = logits.abs() if task.binary else logits.max(1).values
         (gradient,) = torch.autograd.grad(top.sum(), last)
     return (gradient * last[0]).sum(1).detach().float()
 

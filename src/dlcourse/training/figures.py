@@ -13,7 +13,7 @@ from dlcourse.core.errors import InputError
 from dlcourse.data.module import DataModule
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.loggers import log_figure
-from dlcourse.training.shown import confident_mistakes, first_layer_images, reconstructed
+from dlcourse.training.pictures import confident_mistakes, first_layer_images, reconstructed
 
 log = logging.getLogger(__name__)
 

@@ -87,13 +87,11 @@ class Predictor:
         """
         shown = least_sure(rows, EXPLAINED)
         x = self._pictures(shown)
-        parts = [
-            saliency(self.task, self.data, part, method) for part in torch.from_numpy(x).split(8)
-        ]  # its graph is large
+        few = torch.from_numpy(x).split(8)  # a gradient's graph is large
+        parts = [saliency(self.task, self.data, part, method) for part in few]
         title = f"What speaks for the class, by {parts[0][0]}"
-        subtitle = (
-            f"the {EXPLAINED} pictures of {len(rows):,} of which it is least sure" if len(shown) < len(rows) else ""
-        )
+        chosen = f"the {EXPLAINED} pictures of {len(rows):,} of which it is least sure"
+        subtitle = chosen if len(shown) < len(rows) else ""
         maps = torch.cat([part for _, part in parts]).numpy()
         return self._noted(plots.explanations(x, maps, *columns(shown), title, subtitle))
 

@@ -13,7 +13,7 @@ from dlcourse.data.module import DataModule
 from dlcourse.plots.tiles import confusion_tile, tiles, weight_tiles
 from dlcourse.tasks import Classify, Task
 from dlcourse.training.loggers import log_image
-from dlcourse.training.shown import codes, confident_mistakes, first_layer_images, reconstructed
+from dlcourse.training.pictures import codes, confident_mistakes, first_layer_images, reconstructed
 
 log = logging.getLogger(__name__)
 
